@@ -1,0 +1,62 @@
+"""Relational attention: attention over ranges, behind one function with several backends that agree.
+
+`dense` is the masked fp32 oracle, `sdpa` the default on every device, `flash`, `flex` and `magi` are optional kernels.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lumosx.attention import dense, flash, flex, magi
+from lumosx.attention.op import attend_op
+from lumosx.errors import InputError
+
+BACKENDS = ("auto", "dense", "sdpa", "flash", "flex", "magi")
+logger = logging.getLogger(__name__)
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, ranges: Tensor | Sequence[tuple[int, int, int, int]], backend: str = "sdpa"
+) -> Tensor:
+    """Softmax attention in which query rows [q0, q1) see key rows [k0, k1), for every range (equation 2).
+
+    Args:
+        q: [queries, heads, head_dim]; k, v: [keys, heads, head_dim].
+        ranges: int64 [n, 4] on the CPU, or a list; (q0, q1, k0, k1), half-open, query rows disjoint.
+        backend: one of `BACKENDS`.
+
+    Returns:
+        [queries, heads, head_dim]; rows that no range covers are zero.
+
+    Raises:
+        InputError: the backend does not exist or cannot run here.
+    """
+    if not isinstance(ranges, Tensor):
+        ranges = torch.tensor(ranges, dtype=torch.int64).view(-1, 4)
+    if backend != "sdpa" and not torch.compiler.is_compiling():
+        backend, _ = choose_backend(q.device, q.dtype, backend)
+    if backend == "dense":
+        return dense.attend(q, k, v, ranges)
+    return attend_op(q, k, v, ranges, backend)[0]
+
+
+def choose_backend(device: torch.device, dtype: torch.dtype, wanted: str = "auto") -> tuple[str, str]:
+    """The backend to run and why. An explicit choice that cannot run here is an error, never a silent fallback.
+
+    `auto` takes `sdpa`: CSAM is a few dense calls, and PyTorch's cuDNN and flash kernels run those at least as fast as
+    masked or range kernels do on the GPUs measured.
+    """
+    if wanted not in BACKENDS:
+        raise InputError(f"attention backend {wanted!r} does not exist: choose one of {', '.join(BACKENDS)}")
+    if wanted == "auto":
+        return "sdpa", f"exact, nothing to build, the fused kernels of PyTorch {torch.__version__} on {device.type}"
+    module = {"flash": flash, "flex": flex, "magi": magi}.get(wanted)
+    reason = module.unavailable(device, dtype) if module else None
+    if reason:
+        raise InputError(f"attention backend '{wanted}' cannot run here: {reason}")
+    return wanted, "as asked for"
+
+
+__all__ = ["BACKENDS", "attend", "choose_backend"]

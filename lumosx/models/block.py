@@ -1,0 +1,137 @@
+"""One transformer block of LumosX: Wan's own parameters, with relational attention over two streams.
+
+The video and the references pass one `forward` together, because sharding, checkpointing, offload and compilation hook
+exactly that call. Either stream may be absent: without references the block equals Wan's, without the video it fills
+the reference cache.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformerBlock
+from torch import Tensor
+
+from lumosx.attention import attend
+from lumosx.relations.batch import LayoutBatch
+from lumosx.relations.mcam import relational_cross_attention
+from lumosx.relations.r2pe import apply_rotary
+
+
+class Stream(NamedTuple):
+    """Tokens that pass the blocks together with what rides along: videos [B, V, dim] or references [M, P, dim]."""
+
+    tokens: Tensor
+    modulation: Tensor  # [n, 6, dim]
+    rotary: tuple[Tensor, Tensor]
+
+
+class LumosXBlock(WanTransformerBlock):
+    """`WanTransformerBlock` with CSAM and R2PE in its self-attention and MCAM in its cross-attention."""
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        video: Stream | None,
+        references: Stream | None,
+        text: Tensor,
+        batch: LayoutBatch,
+        cached: tuple[Tensor, Tensor] | None,
+        backend: str,
+    ) -> tuple[Tensor | None, Tensor | None, tuple[Tensor, Tensor] | None]:
+        """One block.
+
+        Args:
+            video, references: the streams; the one that is absent is None.
+            text: [S, text, dim].
+            batch: relations of the batch.
+            cached: this layer's keys and values of the references, in their stream's place.
+            backend: of `lumosx.attention`.
+
+        Returns:
+            Tokens of the video, tokens of the references, and the references' keys and values.
+        """
+        streams = [stream for stream in (video, references) if stream is not None]
+        tables = [(self.scale_shift_table + s.modulation.float()).unbind(dim=1) for s in streams]
+        tokens = [stream.tokens for stream in streams]
+
+        normed = [self._modulated(self.norm1, x, m[0], m[1]) for x, m in zip(tokens, tables, strict=True)]
+        heads = [self._heads(x, s.rotary) for x, s in zip(normed, streams, strict=True)]
+        keys_values = cached if references is None else heads[-1][1:]
+        attended = self._self_attention(heads, cached, batch, backend)
+        tokens = [self._gated(x, a, m[2]) for x, a, m in zip(tokens, attended, tables, strict=True)]
+
+        normed = [self.norm2(x.float()).type_as(x) for x in tokens]
+        attended = self._cross_attention(normed, video is not None, text, batch)
+        tokens = [x + a for x, a in zip(tokens, attended, strict=True)]
+
+        normed = [self._modulated(self.norm3, x, m[3], m[4]) for x, m in zip(tokens, tables, strict=True)]
+        tokens = [self._gated(x, self.ffn(n), m[5]) for x, n, m in zip(tokens, normed, tables, strict=True)]
+        return (
+            None if video is None else tokens[0],
+            None if references is None else tokens[-1],
+            keys_values,
+        )
+
+    def _modulated(self, norm: torch.nn.Module, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        return (norm(x.float()) * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)).type_as(x)
+
+    def _gated(self, x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
+        return (x.float() + update.float() * gate.unsqueeze(1)).type_as(x)
+
+    def _heads(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values, [n, tokens, heads, head_dim]."""
+        query, key, value = _projected(self.attn1, x, x)
+        return apply_rotary(query, rotary), apply_rotary(key, rotary), value
+
+    def _self_attention(
+        self,
+        heads: list[tuple[Tensor, Tensor, Tensor]],
+        cached: tuple[Tensor, Tensor] | None,
+        batch: LayoutBatch,
+        backend: str,
+    ) -> list[Tensor]:
+        """CSAM: queries of all streams packed, keys packed video by video with each one's references."""
+        query = torch.cat([q.flatten(0, 1) for q, _, _ in heads])
+        keys = [k for _, k, _ in heads] + ([] if cached is None else [cached[0]])
+        values = [v for _, _, v in heads] + ([] if cached is None else [cached[1]])
+        key, value = (torch.cat([x.flatten(0, 1) for x in group]) for group in (keys, values))
+        if batch.key_index is not None:
+            key, value = key.index_select(0, batch.key_index), value.index_select(0, batch.key_index)
+        out = attend(query, key, value, batch.ranges, backend)
+        sizes = [q.shape[0] * q.shape[1] for q, _, _ in heads]
+        parts = [o.reshape(q.shape) for o, (q, _, _) in zip(out.split(sizes), heads, strict=True)]
+        return [_output(self.attn1, part) for part in parts]
+
+    def _cross_attention(
+        self, streams: list[Tensor], has_video: bool, text: Tensor, batch: LayoutBatch
+    ) -> list[Tensor]:
+        """Plain attention to the text for the video, MCAM for the references."""
+        attn = self.attn2
+        key = attn.norm_k(attn.to_k(text)).unflatten(-1, (attn.heads, -1))
+        value = attn.to_v(text).unflatten(-1, (attn.heads, -1))
+        outputs = []
+        for index, x in enumerate(streams):
+            query = attn.norm_q(attn.to_q(x)).unflatten(-1, (attn.heads, -1))
+            if has_video and index == 0:
+                shared = query.unflatten(0, (len(text), -1)).flatten(1, 2)  # videos of one scene share its text
+                attended = F.scaled_dot_product_attention(*(y.transpose(1, 2) for y in (shared, key, value)))
+                attended = attended.transpose(1, 2).reshape(query.shape)
+            else:
+                scene = batch.scene_of_reference
+                levels = batch.levels.to(query.dtype)
+                maps = batch.pool.to(query.dtype), batch.upsample.to(query.dtype)
+                attended = relational_cross_attention(query, key[scene], value[scene], levels, *maps)
+            outputs.append(_output(attn, attended))
+        return outputs
+
+
+def _projected(attn: WanAttention, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    heads = (attn.heads, -1)
+    query = attn.norm_q(attn.to_q(x)).unflatten(-1, heads)
+    key = attn.norm_k(attn.to_k(context)).unflatten(-1, heads)
+    return query, key, attn.to_v(context).unflatten(-1, heads)
+
+
+def _output(attn: WanAttention, attended: Tensor) -> Tensor:
+    out, dropout = attn.to_out
+    return dropout(out(attended.flatten(-2)))

@@ -1,0 +1,124 @@
+"""A batch of layouts as the tensors that the network reads, made once and reused by every layer and step.
+
+Samples with different references need no padding: every reference has H * W tokens, so the references of the whole
+batch are one dense stream [M, H * W, dim] beside the videos [B, V, dim], and an index says whose they are. One layout may
+serve several consecutive videos (noises or seeds of one scene), which then share its references.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lumosx.relations.layout import TokenLayout
+from lumosx.relations.mcam import pooling_maps
+from lumosx.relations.r2pe import rotary_table
+
+Part = Literal["joint", "video", "references"]
+
+
+class LayoutBatch(NamedTuple):
+    """What attention needs to know about S scenes with B = S * copies videos, M references and text tokens.
+
+    Queries are packed [all videos | all references]. Keys are packed video by video, each followed by its scene's
+    references; `key_index` gathers them from the queries' order and is None where the two orders agree.
+    """
+
+    video_rotary: tuple[Tensor, Tensor]  # (cos, sin) [V, 1, head_dim / 2]
+    reference_rotary: tuple[Tensor, Tensor]  # (cos, sin) [M, P, 1, head_dim / 2]
+    scene_of_reference: Tensor  # int64 [M]
+    ranges: Tensor  # int64 [n, 4], (q0, q1, k0, k1); always on the CPU: it steers kernels
+    key_index: Tensor | None  # int64 [keys]
+    levels: Tensor  # [M, text], r * M of equation (4)
+    pool: Tensor  # [cells, P]
+    upsample: Tensor  # [P, cells]
+
+
+@lru_cache(maxsize=64)
+def batch_layouts(
+    layouts: tuple[TokenLayout, ...],
+    copies: int,
+    part: Part,
+    head_dim: int,
+    mcam_ratio: float,
+    ntk_scaling: bool,
+    device: torch.device,
+) -> LayoutBatch:
+    """Batches `layouts`, each serving `copies` consecutive videos.
+
+    Args:
+        part: "joint" for videos and references together; "video" where the references' keys come from a cache;
+            "references" for making that cache.
+        mcam_ratio: r for layouts that do not state their own.
+
+    Raises:
+        ValueError: layouts of different sizes, text lengths or rules; see also `rotary_table`.
+    """
+    first = layouts[0]
+    for layout in layouts[1:]:
+        if (layout.video, layout.text_length, layout.rules) != (first.video, first.text_length, first.rules):
+            raise ValueError(
+                f"one batch holds samples of one size, text length and rule set, not {first} beside {layout}"
+            )
+    if not all(layout.csam for layout in layouts) and (copies > 1 or part != "joint"):
+        raise ValueError("without CSAM references see the video: they can be neither cached nor shared by copies")
+    rotary = [rotary_table(lo.position_ids, head_dim, ntk_scaling=ntk_scaling) for lo in layouts]
+    video_tokens, grid = first.video_tokens, (-1, first.reference_tokens)
+    reference_rotary = [
+        torch.cat([table[axis][video_tokens:].unflatten(0, grid) for table in rotary]).unsqueeze(2) for axis in (0, 1)
+    ]
+    ratios = [mcam_ratio if lo.mcam_ratio is None else lo.mcam_ratio for lo in layouts]
+    ranges, key_index = _pack(layouts, copies, part)
+    pool, upsample = pooling_maps(*first.video[1:], first.rules)
+    counts = torch.tensor([len(lo.references) for lo in layouts])
+    on_device = LayoutBatch(
+        video_rotary=(rotary[0][0][:video_tokens].unsqueeze(1), rotary[0][1][:video_tokens].unsqueeze(1)),
+        reference_rotary=(reference_rotary[0], reference_rotary[1]),
+        scene_of_reference=torch.arange(len(layouts)).repeat_interleave(counts),
+        ranges=ranges,
+        key_index=key_index,
+        levels=torch.cat([r * lo.text_weights for r, lo in zip(ratios, layouts, strict=True)]),
+        pool=pool,
+        upsample=upsample,
+    )
+    return _to(on_device, device)
+
+
+def _pack(layouts: Sequence[TokenLayout], copies: int, part: Part) -> tuple[Tensor, Tensor | None]:
+    """Ranges in packed coordinates, and the gather that packs the keys."""
+    video_tokens = layouts[0].video_tokens
+    videos = 0 if part == "references" else len(layouts) * copies
+    reference_start = videos * video_tokens  # of this scene's references, among the packed queries
+    ranges, keys, key_start = [], [], 0
+    for scene, layout in enumerate(layouts):
+        references = torch.arange(len(layout) - video_tokens) + reference_start
+        for copy in range(copies if videos else 1):
+            video_start = (scene * copies + copy) * video_tokens
+            shift = key_start if videos else key_start - video_tokens
+            for q0, q1, k0, k1 in layout.attention_ranges:
+                if videos and q0 < video_tokens:
+                    block = (video_start + q0, video_start + min(q1, video_tokens))
+                    ranges.append((*block, k0 + shift, k1 + shift))
+                if part != "video" and copy == 0 and q1 > video_tokens:
+                    offset = reference_start - video_tokens
+                    ranges.append((max(q0, video_tokens) + offset, q1 + offset, k0 + shift, k1 + shift))
+            if videos:
+                keys.append(torch.arange(video_start, video_start + video_tokens))
+            keys.append(references)
+            key_start += len(references) + (video_tokens if videos else 0)
+        reference_start += len(references)
+    index = torch.cat(keys)
+    in_order = bool((index == torch.arange(len(index))).all())
+    return torch.tensor(ranges, dtype=torch.int64).view(-1, 4), None if in_order else index
+
+
+def _to(batch: LayoutBatch, device: torch.device) -> LayoutBatch:
+    def move(field: object) -> object:
+        if isinstance(field, tuple):
+            return tuple(t.to(device) for t in field)
+        return field.to(device) if isinstance(field, Tensor) else field
+
+    moved = {name: move(field) for name, field in batch._asdict().items() if name != "ranges"}
+    return LayoutBatch(ranges=batch.ranges, **moved)  # pyright: ignore[reportArgumentType]
