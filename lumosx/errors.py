@@ -1,5 +1,7 @@
-"""Errors that are the user's to mend. Kept apart from every other module so that all layers may raise them and the
-command line can tell "your input is wrong" (exit 2) from "it failed while running" (exit 1)."""
+"""Errors that are the user's to mend, apart from all other modules so that every layer may raise them.
+
+They let the command line tell "your input is wrong" (exit 2) from "it failed while running" (exit 1).
+"""
 
 
 class InputError(ValueError):

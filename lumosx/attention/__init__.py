@@ -3,8 +3,8 @@
 `dense` is the masked fp32 oracle, `sdpa` the default on every device, `flash`, `flex` and `magi` are optional kernels.
 """
 
-import logging
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from lumosx.attention.op import attend_op
 from lumosx.errors import InputError
 
 BACKENDS = ("auto", "dense", "sdpa", "flash", "flex", "magi")
-logger = logging.getLogger(__name__)
 
 
 def attend(
@@ -32,10 +31,11 @@ def attend(
 
     Raises:
         InputError: the backend does not exist or cannot run here.
+        ValueError: a list of ranges whose query rows overlap, or that go beyond the tensors.
     """
     if not isinstance(ranges, Tensor):
-        ranges = torch.tensor(ranges, dtype=torch.int64).view(-1, 4)
-    if backend != "sdpa" and not torch.compiler.is_compiling():
+        ranges = _checked(ranges, len(q), len(k))
+    if backend == "auto" or not (backend == "sdpa" or torch.compiler.is_compiling()):
         backend, _ = choose_backend(q.device, q.dtype, backend)
     if backend == "dense":
         return dense.attend(q, k, v, ranges)
@@ -57,6 +57,15 @@ def choose_backend(device: torch.device, dtype: torch.dtype, wanted: str = "auto
     if reason:
         raise InputError(f"attention backend '{wanted}' cannot run here: {reason}")
     return wanted, "as asked for"
+
+
+def _checked(ranges: Sequence[tuple[int, int, int, int]], queries: int, keys: int) -> Tensor:
+    rows = sorted((q0, q1) for q0, q1, _, _ in ranges)
+    if any(stop > start for (_, stop), (start, _) in pairwise(rows)):
+        raise ValueError(f"query rows of ranges must be disjoint: {list(ranges)}")
+    if not all(0 <= q0 <= q1 <= queries and 0 <= k0 <= k1 <= keys for q0, q1, k0, k1 in ranges):
+        raise ValueError(f"ranges go beyond {queries} queries and {keys} keys: {list(ranges)}")
+    return torch.tensor(ranges, dtype=torch.int64).view(-1, 4)
 
 
 __all__ = ["BACKENDS", "attend", "choose_backend"]

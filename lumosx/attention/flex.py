@@ -34,6 +34,7 @@ def _compiled():  # noqa: ANN202  torch types its compiled functions as Any
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is cached may be used in training later
 def block_mask(
     ranges: tuple[tuple[int, int, int, int], ...], queries: int, keys: int, device: torch.device
 ) -> BlockMask:

@@ -33,6 +33,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is cached may be used in training later
 def _on_device(
     ranges: tuple[tuple[int, int, int, int], ...], device: torch.device
 ) -> tuple[Tensor, Tensor]:

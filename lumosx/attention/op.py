@@ -22,8 +22,9 @@ def attend_op(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor, backend: str) -> 
 
 @attend_op.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor, backend: str) -> tuple[Tensor, Tensor]:
-    lse_shape = (q.shape[1], q.shape[0]) if backend == "sdpa" else (0,)
-    return torch.empty_like(q), q.new_empty(lse_shape, dtype=torch.float32)
+    if backend == "sdpa":
+        return torch.empty_like(q), q.new_empty(q.shape[1], q.shape[0], dtype=sdpa.lse_type(q))
+    return torch.empty_like(q), q.new_empty(0, dtype=torch.float32)
 
 
 @torch.library.custom_op("lumosx::attend_backward", mutates_args=())

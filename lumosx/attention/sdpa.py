@@ -28,7 +28,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor) -> tuple[Tensor, Te
     """Attention output [queries, heads, head_dim] and log-sum-exp [heads, queries]; rows of no range are zero."""
     kernel = kernel_for(q)
     out = torch.zeros_like(q)
-    lse = q.new_zeros(q.shape[1], q.shape[0], dtype=torch.float32)
+    lse = q.new_zeros(q.shape[1], q.shape[0], dtype=lse_type(q))
     for blocks in _equal_shapes(ranges):
         part, part_lse = kernel.forward(*_gather(blocks, q, k, v))
         for index, (q0, q1, _, _) in enumerate(blocks):
@@ -53,6 +53,11 @@ def backward(
             dk[k0:k1] += gradients[1][index].transpose(0, 1)
             dv[k0:k1] += gradients[2][index].transpose(0, 1)
     return dq, dk, dv
+
+
+def lse_type(q: Tensor) -> torch.dtype:
+    """The log-sum-exp's type: the kernels keep it in float32, in float64 for float64."""
+    return torch.promote_types(q.dtype, torch.float32)
 
 
 def _equal_shapes(ranges: Tensor) -> Iterator[list[Block]]:

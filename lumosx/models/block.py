@@ -48,7 +48,7 @@ class LumosXBlock(WanTransformerBlock):
             backend: of `lumosx.attention`.
 
         Returns:
-            Tokens of the video, tokens of the references, and the references' keys and values.
+            Tokens of the video, tokens of the references, and without a video the references' keys and values.
         """
         streams = [stream for stream in (video, references) if stream is not None]
         tables = [(self.scale_shift_table + s.modulation.float()).unbind(dim=1) for s in streams]
@@ -56,7 +56,6 @@ class LumosXBlock(WanTransformerBlock):
 
         normed = [self._modulated(self.norm1, x, m[0], m[1]) for x, m in zip(tokens, tables, strict=True)]
         heads = [self._heads(x, s.rotary) for x, s in zip(normed, streams, strict=True)]
-        keys_values = cached if references is None else heads[-1][1:]
         attended = self._self_attention(heads, cached, batch, backend)
         tokens = [self._gated(x, a, m[2]) for x, a, m in zip(tokens, attended, tables, strict=True)]
 
@@ -69,7 +68,7 @@ class LumosXBlock(WanTransformerBlock):
         return (
             None if video is None else tokens[0],
             None if references is None else tokens[-1],
-            keys_values,
+            heads[0][1:] if video is None else None,
         )
 
     def _modulated(self, norm: torch.nn.Module, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -80,8 +79,12 @@ class LumosXBlock(WanTransformerBlock):
 
     def _heads(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, and values, [n, tokens, heads, head_dim]."""
-        query, key, value = _projected(self.attn1, x, x)
-        return apply_rotary(query, rotary), apply_rotary(key, rotary), value
+        attn = self.attn1
+        query = attn.norm_q(attn.to_q(x)).unflatten(-1, (attn.heads, -1))
+        key = attn.norm_k(attn.to_k(x)).unflatten(-1, (attn.heads, -1))
+        value = attn.to_v(x).unflatten(-1, (attn.heads, -1))
+        # Under autocast the norms answer in float32, but attention wants one type.
+        return apply_rotary(query, rotary).type_as(value), apply_rotary(key, rotary).type_as(value), value
 
     def _self_attention(
         self,
@@ -123,13 +126,6 @@ class LumosXBlock(WanTransformerBlock):
                 attended = relational_cross_attention(query, key[scene], value[scene], levels, *maps)
             outputs.append(_output(attn, attended))
         return outputs
-
-
-def _projected(attn: WanAttention, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    heads = (attn.heads, -1)
-    query = attn.norm_q(attn.to_q(x)).unflatten(-1, heads)
-    key = attn.norm_k(attn.to_k(context)).unflatten(-1, heads)
-    return query, key, attn.to_v(context).unflatten(-1, heads)
 
 
 def _output(attn: WanAttention, attended: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ in a batch, may have a timestep of their own, and can then be computed once per 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from lumosx.attention import choose_backend
 from lumosx.models.block import LumosXBlock, Stream
 from lumosx.relations import LayoutBatch, TokenLayout, batch_layouts
+from lumosx.relations.batch import Part
 
 MIN_SIGMA = 1e-3  # below it a predicted sample says nothing about the velocity
 
@@ -83,7 +84,8 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         rope_ntk_scaling: bool = False,
     ) -> None:
         super().__init__()
-        _check_config(image_dim, added_kv_proj_dim, reference_timestep, rules, prediction)
+        _check_text_only(image_dim=image_dim, added_kv_proj_dim=added_kv_proj_dim, pos_embed_seq_len=pos_embed_seq_len)
+        _check_choices(reference_timestep, rules, prediction)
         dim = num_attention_heads * attention_head_dim
         patch = patch_size[0] * patch_size[1] * patch_size[2]
         self.patch_embedding = nn.Conv3d(in_channels, dim, kernel_size=patch_size, stride=patch_size)
@@ -97,6 +99,11 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
         self.gradient_checkpointing = False
         self.attention_backend = "auto"
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Self:
+        """Like diffusers' own, but from safetensors alone: weights of strangers are never unpickled."""
+        return super().from_pretrained(pretrained_model_name_or_path, **(kwargs | {"use_safetensors": True}))
 
     def set_attention_backend(self, backend: str) -> None:
         """Chooses the relational attention's backend, one of `lumosx.attention.BACKENDS`."""
@@ -136,6 +143,8 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         copies, remainder = divmod(len(video), len(layouts))
         if remainder:
             raise ValueError(f"{len(video)} videos cannot be shared out over {len(layouts)} layouts")
+        if timestep.shape != (len(video),):
+            raise ValueError(f"{len(video)} videos need timesteps [{len(video)}], not {list(timestep.shape)}")
         text = self.condition_embedder.text_embedder(encoder_hidden_states.to(video.dtype))
         time, modulation = self._time(timestep, video.dtype)
 
@@ -143,7 +152,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         batch = self._batch(layouts, copies, part, video.device)
         stream, cached = None, None
         if reference_cache is not None:
-            self._check_cache(reference_cache, layouts)
+            self._check_cache(reference_cache, layouts, references)
             cached = reference_cache.keys_values
         elif any(layout.references for layout in layouts):
             tokens = self._reference_tokens(references, layouts, hidden_states)
@@ -159,18 +168,24 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
             out = ((hidden_states - out) / sigma).to(out.dtype)
         return Transformer2DModelOutput(sample=out) if return_dict else (out,)
 
+    @apply_lora_scale("attention_kwargs")
     def encode_references(
-        self, references: Sequence[Tensor], encoder_hidden_states: Tensor, layouts: Sequence[TokenLayout]
+        self,
+        references: Sequence[Tensor],
+        encoder_hidden_states: Tensor,
+        layouts: Sequence[TokenLayout],
+        attention_kwargs: dict[str, Any] | None = None,
     ) -> ReferenceCache:
         """Keys and values of the references in all layers, which hold for every step and seed of a clip.
 
         Args:
-            references, encoder_hidden_states, layouts: as for `forward`.
+            references, encoder_hidden_states, layouts, attention_kwargs: as for `forward`.
 
         Raises:
             ValueError: `reference_timestep` is "shared" or a layout is without CSAM: then references change with the
                 timestep or with the video, and a cache would be wrong.
         """
+        del attention_kwargs
         layouts = tuple(layouts)
         self._check_cacheable(layouts)
         tokens = self._reference_tokens(references, layouts, None)
@@ -189,7 +204,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         batch: LayoutBatch,
         cached: tuple[tuple[Tensor, Tensor], ...] | None,
     ) -> tuple[Tensor | None, tuple[tuple[Tensor, Tensor], ...]]:
-        """All blocks: the video's last tokens, and the references' keys and values of every layer."""
+        """All blocks: the video's last tokens, or without a video the references' keys and values of every layer."""
         backend, _ = choose_backend(text.device, text.dtype, self.attention_backend)
         keys_values = []
         for index, block in enumerate(self.blocks):
@@ -202,13 +217,21 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
             video_tokens, reference_tokens, layer_keys_values = outputs
             video = None if video is None else video._replace(tokens=video_tokens)
             references = None if references is None else references._replace(tokens=reference_tokens)
-            keys_values.append(layer_keys_values)
+            if video is None:
+                keys_values.append(layer_keys_values)
         return None if video is None else video.tokens, tuple(keys_values)
 
-    def _batch(self, layouts: tuple[TokenLayout, ...], copies: int, part: Any, device: torch.device) -> LayoutBatch:
+    def _batch(self, layouts: tuple[TokenLayout, ...], copies: int, part: Part, device: torch.device) -> LayoutBatch:
         config = self.config
         return batch_layouts(
-            layouts, copies, part, config.attention_head_dim, config.mcam_ratio, config.rope_ntk_scaling, device
+            layouts,
+            copies,
+            part,
+            config.attention_head_dim,
+            config.mcam_ratio,
+            config.rope_max_seq_len,
+            config.rope_ntk_scaling,
+            device,
         )
 
     def _layouts(
@@ -287,17 +310,23 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         if not all(layout.csam for layout in layouts):
             raise ValueError("references cannot be cached with csam=False: they see the video, which changes")
 
-    def _check_cache(self, cache: ReferenceCache, layouts: Sequence[TokenLayout]) -> None:
+    def _check_cache(
+        self, cache: ReferenceCache, layouts: Sequence[TokenLayout], references: Sequence[Tensor] | None
+    ) -> None:
         self._check_cacheable(layouts)
+        if references is not None:
+            raise ValueError("references come either as such or in reference_cache, not both")
         if cache.layouts != layouts:
             raise ValueError("the reference cache was made for other layouts (another branch, size or scene)")
 
 
-def _check_config(
-    image_dim: int | None, added_kv_proj_dim: int | None, reference_timestep: str, rules: str, prediction: str
-) -> None:
-    if image_dim is not None or added_kv_proj_dim is not None:
-        raise ValueError("this is a text-to-video model: image_dim and added_kv_proj_dim must be None")
+def _check_text_only(**image_keys: int | None) -> None:
+    given = [key for key, value in image_keys.items() if value is not None]
+    if given:
+        raise ValueError(f"this is a text-to-video model: {', '.join(given)} of image-to-video models must be None")
+
+
+def _check_choices(reference_timestep: str, rules: str, prediction: str) -> None:
     choices = {
         "reference_timestep": (reference_timestep, ("shared", "zero")),
         "rules": (rules, ("paper", "release")),

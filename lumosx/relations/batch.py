@@ -26,7 +26,7 @@ class LayoutBatch(NamedTuple):
     references; `key_index` gathers them from the queries' order and is None where the two orders agree.
     """
 
-    video_rotary: tuple[Tensor, Tensor]  # (cos, sin) [V, 1, head_dim / 2]
+    video_rotary: tuple[Tensor, Tensor]  # (cos, sin) [1 or B, V, 1, head_dim / 2]
     reference_rotary: tuple[Tensor, Tensor]  # (cos, sin) [M, P, 1, head_dim / 2]
     scene_of_reference: Tensor  # int64 [M]
     ranges: Tensor  # int64 [n, 4], (q0, q1, k0, k1); always on the CPU: it steers kernels
@@ -36,13 +36,15 @@ class LayoutBatch(NamedTuple):
     upsample: Tensor  # [P, cells]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)  # the branches of one scene; each entry holds rotary tables of ten megabytes on the device
+@torch.inference_mode(False)  # what is cached may be used in training later
 def batch_layouts(
     layouts: tuple[TokenLayout, ...],
     copies: int,
     part: Part,
     head_dim: int,
     mcam_ratio: float,
+    table_length: int,
     ntk_scaling: bool,
     device: torch.device,
 ) -> LayoutBatch:
@@ -52,6 +54,7 @@ def batch_layouts(
         part: "joint" for videos and references together; "video" where the references' keys come from a cache;
             "references" for making that cache.
         mcam_ratio: r for layouts that do not state their own.
+        head_dim, table_length, ntk_scaling: of `rotary_table`.
 
     Raises:
         ValueError: layouts of different sizes, text lengths or rules; see also `rotary_table`.
@@ -64,18 +67,17 @@ def batch_layouts(
             )
     if not all(layout.csam for layout in layouts) and (copies > 1 or part != "joint"):
         raise ValueError("without CSAM references see the video: they can be neither cached nor shared by copies")
-    rotary = [rotary_table(lo.position_ids, head_dim, ntk_scaling=ntk_scaling) for lo in layouts]
-    video_tokens, grid = first.video_tokens, (-1, first.reference_tokens)
-    reference_rotary = [
-        torch.cat([table[axis][video_tokens:].unflatten(0, grid) for table in rotary]).unsqueeze(2) for axis in (0, 1)
+    rotary = [
+        rotary_table(lo.position_ids, head_dim, ntk_scaling=ntk_scaling, table_length=table_length) for lo in layouts
     ]
+    video_rotary, reference_rotary = _split_rotary(rotary, first.video_tokens, first.reference_tokens, copies)
     ratios = [mcam_ratio if lo.mcam_ratio is None else lo.mcam_ratio for lo in layouts]
     ranges, key_index = _pack(layouts, copies, part)
     pool, upsample = pooling_maps(*first.video[1:], first.rules)
     counts = torch.tensor([len(lo.references) for lo in layouts])
     on_device = LayoutBatch(
-        video_rotary=(rotary[0][0][:video_tokens].unsqueeze(1), rotary[0][1][:video_tokens].unsqueeze(1)),
-        reference_rotary=(reference_rotary[0], reference_rotary[1]),
+        video_rotary=video_rotary,
+        reference_rotary=reference_rotary,
         scene_of_reference=torch.arange(len(layouts)).repeat_interleave(counts),
         ranges=ranges,
         key_index=key_index,
@@ -84,6 +86,20 @@ def batch_layouts(
         upsample=upsample,
     )
     return _to(on_device, device)
+
+
+def _split_rotary(
+    tables: list[tuple[Tensor, Tensor]], video_tokens: int, reference_tokens: int, copies: int
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """(cos, sin) of the videos and of the references. Videos differ only where NTK scaling stretched some of them."""
+    videos, references = [], []
+    for parts in zip(*tables, strict=True):
+        video = torch.stack([part[:video_tokens] for part in parts]).unsqueeze(2)
+        same = bool((video == video[:1]).all())
+        videos.append(video[:1] if same else video.repeat_interleave(copies, dim=0))
+        rows = [part[video_tokens:].unflatten(0, (-1, reference_tokens)) for part in parts]
+        references.append(torch.cat(rows).unsqueeze(2))
+    return (videos[0], videos[1]), (references[0], references[1])
 
 
 def _pack(layouts: Sequence[TokenLayout], copies: int, part: Part) -> tuple[Tensor, Tensor | None]:

@@ -1,0 +1,87 @@
+"""SpaceToDepthCodec: the tiny checkpoint's stand-in for a video VAE.
+
+A learned VAE needs hours on a CPU and blurs 32 x 32 clips; rearranging pixels into channels is lossless and free. It has
+`AutoencoderKLWan`'s interface and its temporal layout (the first frame is a latent frame of its own, later ones go four
+by four), so the pipeline, the trainer and the caches treat both alike.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.autoencoders.vae import DecoderOutput
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from diffusers.models.modeling_utils import ModelMixin
+from einops import rearrange
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ExactLatents:
+    """A distribution without variance, with the two methods of diffusers' `DiagonalGaussianDistribution` in use."""
+
+    latents: Tensor
+
+    def mode(self) -> Tensor:
+        """The latents."""
+        return self.latents
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """The latents; `generator` has nothing to draw."""
+        del generator
+        return self.latents
+
+
+class SpaceToDepthCodec(ModelMixin, ConfigMixin):
+    """Videos [B, 3, 1 + 4 n, H, W] in [-1, 1] to latents [B, z_dim, 1 + n, H / s, W / s] and back, losslessly.
+
+    Args:
+        scale_factor_spatial: s.
+        scale_factor_temporal: frames of one latent frame; the first frame fills its latent alone, repeated.
+        z_dim: channels of the latents; follows from the two factors, stated because pipelines read it.
+        latents_mean, latents_std: per channel, as in `AutoencoderKLWan`; None for 0 and 1.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        scale_factor_spatial: int = 4,
+        scale_factor_temporal: int = 4,
+        z_dim: int = 192,
+        latents_mean: list[float] | None = None,
+        latents_std: list[float] | None = None,
+    ) -> None:
+        super().__init__()
+        channels = 3 * scale_factor_temporal * scale_factor_spatial**2
+        if z_dim != channels:
+            raise ValueError(f"z_dim must be 3 * {scale_factor_temporal} * {scale_factor_spatial}^2 = {channels}")
+        self.register_to_config(
+            latents_mean=latents_mean or [0.0] * channels, latents_std=latents_std or [1.0] * channels
+        )
+        # ModelMixin reads device and type off a parameter; this one is saved with the folder.
+        self.anchor = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def encode(self, x: Tensor) -> AutoencoderKLOutput:
+        """Latents of a video [B, 3, F, H, W] as `.latent_dist.mode()`.
+
+        Raises:
+            ValueError: F is not 1 + n * scale_factor_temporal, or H or W not a multiple of scale_factor_spatial.
+        """
+        space, time = self.config.scale_factor_spatial, self.config.scale_factor_temporal
+        frames, height, width = x.shape[2:]
+        if (frames - 1) % time or height % space or width % space:
+            raise ValueError(
+                f"a video of {frames} frames of {width}x{height}: frames must be 1 + a multiple of {time}, "
+                f"width and height multiples of {space}"
+            )
+        padded = torch.cat([x[:, :, :1].expand(-1, -1, time - 1, -1, -1), x], dim=2)
+        latents = rearrange(padded, "b c (f t) (h p) (w q) -> b (c t p q) f h w", t=time, p=space, q=space)
+        return AutoencoderKLOutput(latent_dist=ExactLatents(latents))  # pyright: ignore[reportArgumentType]
+
+    def decode(self, z: Tensor, return_dict: bool = True) -> DecoderOutput | tuple[Tensor]:
+        """The video [B, 3, F, H, W] of latents; the first frame is the mean of its copies."""
+        space, time = self.config.scale_factor_spatial, self.config.scale_factor_temporal
+        padded = rearrange(z, "b (c t p q) f h w -> b c (f t) (h p) (w q)", t=time, p=space, q=space)
+        first = padded[:, :, :time].mean(dim=2, keepdim=True)
+        video = torch.cat([first, padded[:, :, time:]], dim=2)
+        return DecoderOutput(sample=video) if return_dict else (video,)

@@ -1,0 +1,44 @@
+"""Where configs and shipped checkpoints lie: in the checkout, or in the package data of an installed wheel.
+
+The wheel carries both as `lumosx/_data`. Only this module knows, so that both cases behave the same.
+"""
+
+from pathlib import Path
+
+from lumosx.errors import InputError
+
+_PACKAGE = Path(__file__).resolve().parent
+_MARKER = "model_index.json"  # what makes a folder a checkpoint, in the hub layout
+
+
+def _data_root() -> Path:
+    """The folder that holds `configs/` and `checkpoints/`."""
+    checkout = _PACKAGE.parent
+    return checkout if (checkout / "pyproject.toml").is_file() else _PACKAGE / "_data"
+
+
+def configs_dir() -> Path:
+    """The folder of the shipped configs (Hydra groups, and example scenes under `scenes/`)."""
+    return _data_root() / "configs"
+
+
+def checkpoint_path(name_or_path: str | Path) -> Path:
+    """The folder of a checkpoint, given as a path or as the name of one under `checkpoints/`.
+
+    A relative one is searched from the working directory, then the checkout or the package data, so
+    "checkpoints/lumosx-tiny" and "lumosx-tiny" work anywhere. Raises InputError if no such folder holds a
+    `model_index.json`; the message lists the checkpoints that exist.
+    """
+    wanted = Path(name_or_path).expanduser()
+    for root in (Path.cwd(), _data_root()):
+        for candidate in (root / wanted, root / "checkpoints" / wanted):
+            if (candidate / _MARKER).is_file():
+                return candidate
+    what = "no file or folder" if not wanted.exists() else f"no {_MARKER} in it, so it is not a checkpoint"
+    raise InputError(f"checkpoint {name_or_path}: {what}. Checkpoints that exist: {_existing_checkpoints()}")
+
+
+def _existing_checkpoints() -> str:
+    folders = (root / "checkpoints" for root in (Path.cwd(), _data_root()))
+    found = {marker.parent.resolve() for folder in folders for marker in folder.glob(f"*/{_MARKER}")}
+    return ", ".join(str(path) for path in sorted(found)) or "none"

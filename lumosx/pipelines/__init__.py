@@ -1,0 +1,19 @@
+"""From a checked scene to a clip: the pipeline, what it writes down about each clip, and making a clip again."""
+
+from lumosx.pipelines.contact_sheet import contact_sheet
+from lumosx.pipelines.pipeline import Branch, LumosXPipeline
+from lumosx.pipelines.replay import Comparison, replay
+from lumosx.pipelines.result import Result
+from lumosx.pipelines.settings import Grid, Settings, resolve_settings
+
+__all__ = [
+    "Branch",
+    "Comparison",
+    "Grid",
+    "LumosXPipeline",
+    "Result",
+    "Settings",
+    "contact_sheet",
+    "replay",
+    "resolve_settings",
+]

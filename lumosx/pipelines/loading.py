@@ -1,0 +1,93 @@
+"""Opens a checkpoint folder strictly: a wrong path, a missing tensor or a pickle is an error, never random weights.
+
+A velocity model's folder names diffusers' `WanTransformer3DModel`, because a LumosX checkpoint is a Wan checkpoint and
+stock pipelines should load it; here our class takes its place. What only we can run is named `["lumosx", class]`.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.utils import HfHubHTTPError, HFValidationError
+from safetensors import safe_open
+from torch import nn
+
+import lumosx
+from lumosx.errors import InputError
+from lumosx.paths import checkpoint_path
+
+STOCK_TRANSFORMER = ["diffusers", "WanTransformer3DModel"]
+
+
+def resolve_folder(name_or_path: str | Path, download: Any) -> Path:
+    """The folder of a checkpoint: a path, a name under `checkpoints/`, or a repository of the Hugging Face hub.
+
+    Args:
+        name_or_path: "checkpoints/lumosx-tiny", "lumosx-tiny" or "Wan-AI/Wan2.1-T2V-1.3B-Diffusers".
+        download: function that fetches a repository of the hub and returns its folder.
+
+    Raises:
+        InputError: nothing of that name.
+    """
+    try:
+        return checkpoint_path(name_or_path)
+    except InputError as error:
+        parts = Path(name_or_path).parts
+        if len(parts) != 2 or parts[0] in (".", "..", "~", "/", "checkpoints") or Path(parts[0]).exists():
+            raise
+        try:
+            return Path(download(str(name_or_path)))
+        except (OSError, ValueError, HfHubHTTPError, HFValidationError) as hub_error:
+            raise InputError(f"{error}. Nor was it found on the Hugging Face hub: {hub_error}") from hub_error
+
+
+def importable_classes(index: Mapping[str, Any]) -> dict[str, Any]:
+    """`model_index.json` as diffusers can load it: our transformer in place of Wan's, our classes by their module.
+
+    Raises:
+        InputError: a class of ours that does not exist.
+    """
+    loadable = dict(index)
+    if list(loadable.get("transformer") or ()) == STOCK_TRANSFORMER:
+        loadable["transformer"] = ["lumosx", "LumosXTransformer3DModel"]
+    for name, entry in loadable.items():
+        if isinstance(entry, list | tuple) and len(entry) == 2 and entry[0] == "lumosx":
+            if entry[1] not in lumosx.__all__:
+                raise InputError(f"model_index.json names lumosx.{entry[1]} for {name}, which does not exist")
+            # diffusers finds the loading method of a class through the module that defines it
+            loadable[name] = [getattr(lumosx, entry[1]).__module__, entry[1]]
+    return loadable
+
+
+def portable_classes(index: Mapping[str, Any], prediction: str) -> dict[str, Any]:
+    """`model_index.json` as it is written: public names, and Wan's for a transformer that a stock pipeline can run."""
+    written = {name: value for name, value in index.items() if name != "_name_or_path"}
+    for name, entry in written.items():
+        if isinstance(entry, list | tuple) and len(entry) == 2 and str(entry[0]).startswith("lumosx."):
+            written[name] = ["lumosx", entry[1]]
+    if prediction == "velocity":
+        written["transformer"] = STOCK_TRANSFORMER
+    return written
+
+
+def expect_complete(folder: Path, components: Mapping[str, Any]) -> None:
+    """Raises InputError if a model has a tensor that its folder does not hold.
+
+    The libraries below warn and go on with random numbers in its place.
+    """
+    for name, model in components.items():
+        files = sorted((folder / name).glob("*.safetensors"))
+        if isinstance(model, nn.Module) and files:
+            tensors = model.state_dict()
+            stored = {key for file in files for key in _keys(file)}
+            shared = {tensors[key].data_ptr() for key in stored & set(tensors)}  # tied weights are stored once
+            missing = sorted(k for k, t in tensors.items() if k not in stored and t.data_ptr() not in shared)
+            if missing:
+                names = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+                raise InputError(f"{folder / name} lacks {len(missing)} tensors of {type(model).__name__}: {names}")
+
+
+def _keys(file: Path) -> list[str]:
+    with safe_open(file, framework="pt") as handle:
+        return list(handle.keys())

@@ -1,0 +1,168 @@
+"""Provenance: what is written down about a clip, enough to make it again and to say why it cannot be made again.
+
+A record is plain data. Whatever could change a single pixel is in it: the scene, the hashes of pictures and weights, the
+settings, and the software and hardware that did the sums.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import lumosx
+from lumosx.pipelines.files import sha256_of
+from lumosx.pipelines.settings import Settings
+from lumosx.relations import TokenLayout
+from lumosx.scene import Binding, Entity, Scene
+
+if TYPE_CHECKING:
+    from lumosx.pipelines.pipeline import LumosXPipeline
+
+PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "peft", "pillow", "numpy", "av")
+MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt")  # weights, configs and tokenizers; not the model card
+
+
+def describe(
+    pipeline: "LumosXPipeline",
+    scene: Scene,
+    binding: Binding,
+    layout: TokenLayout,
+    settings: Settings,
+    kernel: tuple[str, str],
+    cached: bool,
+) -> dict[str, Any]:
+    """The record of a clip but for its seed and its frames.
+
+    Args:
+        kernel: attention backend and why it was chosen.
+        cached: whether a reference cache was used.
+    """
+    config = pipeline.transformer.config
+    folder = pipeline.name_or_path
+    return {
+        "prompt": binding.prompt,
+        "settings": settings.to_dict(),
+        "binding": {
+            "rules": layout.rules,
+            "r2pe": layout.r2pe,
+            "csam": layout.csam,
+            "mcam_ratio": config.mcam_ratio if layout.mcam_ratio is None else layout.mcam_ratio,
+            "reference_timestep": config.reference_timestep,
+            "reference_cache": cached,
+        },
+        "entities": _entities(scene, binding),
+        "consents": {subject.id: subject.consent for subject in scene.subjects if subject.consent},
+        "layout": _layout(layout, binding),
+        "model": {
+            "path": folder and str(Path(folder).resolve()),
+            "files": hash_files(folder),
+            "dtype": str(pipeline.transformer.dtype).removeprefix("torch."),
+            "adapters": sorted(getattr(pipeline.transformer, "peft_config", None) or {}),
+        },
+        "runtime": {
+            "device": pipeline._execution_device.type,
+            "device_name": device_name(pipeline._execution_device),
+            "threads": torch.get_num_threads(),
+            "attention": {"backend": kernel[0], "reason": kernel[1]},
+            "versions": versions(),
+        },
+        "scene": embed(scene),
+    }
+
+
+def embed(scene: Scene) -> dict[str, Any]:
+    """The scene as written, and the absolute folder that its pictures' paths start from."""
+    return {
+        "id": scene.id,
+        "source": scene.source,
+        "root": str(scene.root.resolve()),
+        "data": scene.to_dict(),
+        "pictures": {e.id: _picture(e) for e in scene.entities if e.image is not None},
+    }
+
+
+def fingerprint(
+    scene: Mapping[str, Any], settings: Mapping[str, Any], seed: int, model: Mapping[str, Any]
+) -> str:
+    """One hash of everything that a user chooses about a clip, to see whether it was made already.
+
+    Args:
+        scene: of `embed`; where its file lies does not count.
+        settings: of `Settings.to_dict`.
+        model: of a record; its `files` and `dtype` count.
+    """
+    pictures = {name: picture["sha256"] for name, picture in scene["pictures"].items()}
+    content = [scene["id"], scene["data"], pictures, settings, seed, model["files"], model["dtype"]]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def hash_files(folder: str | Path | None) -> dict[str, str]:
+    """sha256 of every file of a checkpoint that its output depends on, by its path in the folder."""
+    if folder is None or not Path(folder).is_dir():
+        return {}
+    root = Path(folder)
+    files = sorted({path for pattern in MODEL_FILES for path in root.rglob(pattern)})
+    return {path.relative_to(root).as_posix(): sha256_of(path) for path in files}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, LumosX and the packages that do the sums."""
+    found = {"python": platform.python_version(), "lumosx": lumosx.__version__, "platform": platform.platform()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def device_name(device: torch.device) -> str:
+    """The processor's name, as far as it decides which kernels run."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
+
+
+def _entities(scene: Scene, binding: Binding) -> list[dict[str, Any]]:
+    """All entities in token order: pictures with their spans and tokens, text-only ones with their spans."""
+    bound = {entity.id: (entity, words) for entity, words in zip(binding.references, binding.words, strict=True)}
+    listed = []
+    for declared in scene.entities:
+        entity, tokens = bound.get(declared.id, (declared, None))
+        mentions = [{"span": list(span), "text": binding.prompt[slice(*span)]} for span in entity.spans]
+        described = {
+            "id": entity.id,
+            "kind": entity.kind,
+            "subject": None if entity.subject is None else scene.subjects[entity.subject].id,
+            "words": list(entity.words),
+            "mentions": mentions,
+            "tokens": tokens,
+            "strength": entity.strength,
+            "picture": None if entity.image is None else _picture(entity),
+        }
+        listed.append(described)
+    return listed
+
+
+def _picture(entity: Entity) -> dict[str, str | None]:
+    assert entity.image is not None
+    path = entity.image.path
+    return {"path": None if path is None else str(path), "sha256": entity.image.sha256}
+
+
+def _layout(layout: TokenLayout, binding: Binding) -> dict[str, Any]:
+    names = ["video", *(entity.id for entity in binding.references)]
+    return {
+        "video": list(layout.video),
+        "tokens": len(layout),
+        "segments": [
+            {"name": name, "role": s.role, "subject": s.subject, "member": s.member, "start": s.start, "stop": s.stop}
+            for name, s in zip(names, layout.segments, strict=True)
+        ],
+        "attention_ranges": [list(block) for block in layout.attention_ranges],
+    }

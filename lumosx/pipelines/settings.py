@@ -1,0 +1,127 @@
+"""Settings: everything about one clip that is neither the scene's content nor the model.
+
+Each value has one source, the first that states it: the call, the scene, the checkpoint's own defaults, Wan's.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from lumosx.errors import InputError
+from lumosx.scene import Scene
+
+# Wan2.1's own, published with its weights; the release samples with it too.
+WAN_NEGATIVE_PROMPT = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
+    "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，"
+    "手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to sample. The defaults are Wan2.1's published ones, with the release's solver and shift."""
+
+    size: str = "832x480"  # width x height, pixels
+    frames: int = 81
+    fps: float = 16
+    steps: int = 50
+    solver: str = "dpm++"
+    shift: float = 8.0
+    cfg: float = 6.0  # 1: no guidance, one pass a step
+    cfg_image: float | None = None  # a number: separate guidance by the references, three passes a step
+    negative_prompt: str = WAN_NEGATIVE_PROMPT
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\d{1,5}x\d{1,5}", str(self.size)):
+            raise InputError(f"size is WIDTHxHEIGHT in pixels such as 832x480, not {self.size!r}")
+        if not self.fps > 0:
+            raise InputError(f"fps is a number above 0, not {self.fps!r}")
+        if self.cfg < 0 or (self.cfg_image or 0) < 0:
+            raise InputError(f"cfg {self.cfg} and cfg_image {self.cfg_image}: a guidance scale is 0 or more")
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return int(self.size.split("x")[0])
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return int(self.size.split("x")[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for the sidecar."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a model cuts a clip up: pixels and frames of one latent cell, and latent cells of one token (t, h, w)."""
+
+    spatial: int
+    temporal: int
+    patch: tuple[int, int, int]
+
+    def check(self, settings: Settings) -> None:
+        """Raises InputError naming the nearest legal values if the model cannot make a clip of this size."""
+        problems = []
+        for name, value, patch in (
+            ("width", settings.width, self.patch[2]),
+            ("height", settings.height, self.patch[1]),
+        ):
+            if value < 1 or value % (unit := self.spatial * patch):
+                problems.append(f"{name} {value} is not a multiple of {unit}; nearest: {_nearest(value, unit, 0)}")
+        if settings.frames < 1 or (settings.frames - 1) % self.temporal:
+            near = _nearest(settings.frames, self.temporal, 1)
+            problems.append(f"frames {settings.frames} is not 1 + a multiple of {self.temporal}; nearest: {near}")
+        if problems:
+            raise InputError("this model cannot make a clip of that size: " + "; ".join(problems))
+
+    def latents(self, settings: Settings) -> tuple[int, int, int]:
+        """Latent (T, h, w) of a clip."""
+        time = 1 + (settings.frames - 1) // self.temporal
+        return time, settings.height // self.spatial, settings.width // self.spatial
+
+    def tokens(self, settings: Settings) -> tuple[int, int, int]:
+        """Tokens (T, H, W) of a clip."""
+        time, height, width = (-(-n // p) for n, p in zip(self.latents(settings), self.patch, strict=True))
+        return time, height, width
+
+
+def resolve_settings(
+    scene: Scene, checkpoint: Mapping[str, Any] | None = None, call: Mapping[str, Any] | None = None
+) -> tuple[Settings, tuple[int, ...]]:
+    """The settings and seeds of a clip.
+
+    Args:
+        scene: of its `generation` section and negative prompt, what is stated.
+        checkpoint: the checkpoint's `generation`, keys as in a scene.
+        call: arguments of the call; None is not stated.
+
+    Raises:
+        InputError: a key that no scene knows, or both a seed and seeds in one place.
+    """
+    stated = {key: value for key, value in (call or {}).items() if value is not None}
+    written = scene.generation.model_dump(exclude_none=True)
+    if scene.negative_prompt is not None:
+        written["negative_prompt"] = scene.negative_prompt
+    known = {field.name for field in fields(Settings)}
+    values: dict[str, Any] = {}
+    seeds: tuple[int, ...] = (1024,)
+    for origin, source in (("the checkpoint", checkpoint or {}), ("the scene", written), ("the call", stated)):
+        source = dict(source)
+        found = [tuple(source.pop("seeds", ())), tuple([source.pop("seed")] if "seed" in source else [])]
+        if all(found):
+            raise InputError(f"{origin} states both seed and seeds; keep one")
+        seeds = found[0] or found[1] or seeds
+        if unknown := sorted(set(source) - known):
+            raise InputError(f"{origin} states {', '.join(unknown)}; known are {', '.join(sorted(known))}, seed, seeds")
+        values |= source
+    return Settings(**values), seeds
+
+
+def _nearest(value: int, unit: int, offset: int) -> str:
+    lower = max((value - offset) // unit * unit + offset, offset or unit)
+    return f"{lower} or {lower + unit}"

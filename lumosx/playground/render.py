@@ -1,0 +1,273 @@
+"""Renders truths: clips, and every entity alone as its reference picture. Batched over clips, frames and
+figures.
+
+All figures of all frames are one batch of drawings; only laying them over one another goes figure by figure.
+Clips may have any number of subjects, so nothing is padded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .figures import PARTS, Camera, Looks, Pose, draw_backgrounds, draw_figures, draw_things
+from .looks import ATTRIBUTES, BARE, FACES, HAT_BASE, HEAD, SHOULDER, STUDIO, Colour, Look
+from .truth import Subject, Thing, Truth
+
+TALL = 3.9  # figure units a frame's height must hold
+GROUND = 0.24  # of a unit, from the frame's lower edge to the figures' feet
+THING = 0.48  # an object's unit, in figure units
+VIEWS = {  # what a reference shows: centre and half side, in figure units
+    "face": (HEAD - 0.02, 0.95),
+    "hat": (HAT_BASE + 0.42, 0.86),
+    "shirt": (SHOULDER - 0.48, 0.95),
+    "glasses": (HEAD + 0.02, 0.62),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How figures stand in a frame: `unit` pixels a figure unit, feet on row `ground`, slot centres in
+    pixels.
+    """
+
+    unit: float
+    ground: float
+    slots: tuple[float, ...]
+
+    @classmethod
+    def of(cls, size: tuple[int, int], count: int) -> Stage:
+        """The stage of `count` subjects: as large as the slots' width and the frame's height let them be."""
+        width, height = size
+        unit = min(width / count / 2, height / TALL)
+        return cls(unit, height - GROUND * unit, tuple(width * (slot + 0.5) / count for slot in range(count)))
+
+
+def pack(looks: Sequence[Look], device: torch.device | str) -> Looks:
+    """Looks of one kind as tensors: numbers [N, 1, 1], colours [N, 3]."""
+    packed = {}
+    for name, first in looks[0].items():
+        values = torch.tensor([look[name] for look in looks], dtype=torch.float32, device=device)
+        packed[name] = values if isinstance(first, tuple) else values[:, None, None]
+    return packed
+
+
+def _filler() -> Look:
+    """A look for every field, for what is not seen of a figure; only the bare torso ever shows."""
+    look: Look = {}
+    for nouns in (FACES, *ATTRIBUTES.values()):
+        for name, span in next(iter(nouns.values())).items():
+            look[name] = (0.0, 0.0, 0.0) if isinstance(span, Colour) else sum(span) / 2
+    return look | BARE
+
+
+FILLER = _filler()
+
+
+def figure_look(subject: Subject) -> Look:
+    """A subject's face and everything worn as one look, complete for `draw_figures`."""
+    look = FILLER | subject.look
+    for attribute in subject.attributes:
+        look |= attribute.look
+    return look
+
+
+def worn_parts(subject: Subject) -> set[str]:
+    """The parts that are seen of a subject in a clip."""
+    return {"face", "body", "shirt", *(attribute.family for attribute in subject.attributes)}
+
+
+def shown(parts: Sequence[set[str]], device: torch.device | str) -> dict[str, Tensor]:
+    """Opacities [N] for `draw_figures`, from the set of visible parts of each drawing."""
+    return {
+        part: torch.tensor([float(part in visible) for visible in parts], device=device) for part in PARTS
+    }
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Poses and offsets of figures over time: `pose` fields are [S * F], x and y [S * F] in figure units."""
+
+    pose: Pose
+    x: Tensor
+    y: Tensor
+
+
+def move(subjects: Sequence[Subject], frames: int, device: torch.device | str) -> Moves:
+    """Let every subject wave, nod or walk for `frames` frames; a clip is one and a half turns of the motion."""
+
+    def column(values: list[float]) -> Tensor:
+        return torch.tensor(values, device=device)[:, None]
+
+    motions = [subject.motion for subject in subjects]
+    verb = {
+        name: column([float(motion.verb == name) for motion in motions]) for name in ("wave", "nod", "walk")
+    }
+    side = column([float(motion.side) for motion in motions])
+    time = torch.arange(frames, device=device)[None] / max(frames - 1, 1)
+    angle = 2 * math.pi * (1.5 * time + column([motion.phase for motion in motions]))
+    swing = torch.sin(angle)
+    wave_x, wave_y = 0.88 + 0.1 * swing, 1.72 + 0.2 * torch.cos(angle)
+    rest = 0.72 + 0.06 * verb["walk"] * swing
+
+    def hand(sign: float) -> tuple[Tensor, Tensor]:
+        waving = verb["wave"] * (side == sign)
+        x, y = 0.82 + waving * (wave_x - 0.82), rest + waving * (wave_y - rest)
+        return (sign * x).flatten(), y.flatten()
+
+    nod = -0.09 * verb["nod"] * (1 + swing)
+    walk = verb["walk"] * side * 0.18 * swing + column([subject.shift for subject in subjects])
+    bob = 0.06 * verb["walk"] * torch.cos(2 * angle).abs() + 0.02 * swing
+    pose = Pose(hand(-1.0), hand(1.0), nod.flatten(), (0.12 * verb["walk"] * torch.cos(angle)).flatten())
+    return Moves(pose, walk.flatten(), bob.flatten())
+
+
+def render_clips(truths: Sequence[Truth], device: torch.device | str = "cpu") -> Tensor:
+    """Video [B, 3, F, H, W] in [-1, 1] of truths that share one size and one number of frames."""
+    (width, height), frames = truths[0].size, truths[0].frames
+    clip = render_backdrops(truths, height, width, device)
+    clip = clip.unsqueeze(1).repeat(1, frames, 1, 1, 1)  # [B, F, 3, H, W] while painting
+    members = [
+        (b, subject)
+        for b, truth in enumerate(truths)
+        for subject in sorted(truth.subjects, key=lambda s: s.slot)
+    ]
+    subjects = [subject for _, subject in members]
+    moves = move(subjects, frames, device)
+    stages = [Stage.of(truths[b].size, len(truths[b].subjects)) for b, _ in members]
+
+    def per_frame(values: list[float]) -> Tensor:
+        return torch.tensor(values, device=device).repeat_interleave(frames)
+
+    unit = per_frame([stage.unit for stage in stages])
+    centre = per_frame([stage.slots[subject.slot] for stage, subject in zip(stages, subjects, strict=True)])
+    camera = Camera(
+        centre + moves.x * unit, per_frame([stage.ground for stage in stages]) - moves.y * unit, unit
+    )
+    looks = {
+        name: value.repeat_interleave(frames, dim=0)
+        for name, value in pack([figure_look(s) for s in subjects], device).items()
+    }
+    show = {
+        part: value.repeat_interleave(frames)
+        for part, value in shown([worn_parts(s) for s in subjects], device).items()
+    }
+    layers = draw_figures(looks, moves.pose, camera, show, height, width).unflatten(
+        0, (len(subjects), frames)
+    )
+    for slot in range(max(subject.slot for subject in subjects) + 1):
+        rows = [row for row, subject in enumerate(subjects) if subject.slot == slot]
+        _lay_over(clip, [members[row][0] for row in rows], layers[rows])
+    _lay_things(clip, truths, members, camera, moves, frames)
+    return clip.transpose(1, 2) * 2 - 1
+
+
+def _lay_over(clip: Tensor, rows: list[int], layers: Tensor) -> None:
+    clip[rows] = clip[rows] * (1 - layers[:, :, 3:]) + layers[:, :, :3]
+
+
+def _lay_things(
+    clip: Tensor,
+    truths: Sequence[Truth],
+    members: list[tuple[int, Subject]],
+    camera: Camera,
+    moves: Moves,
+    frames: int,
+) -> None:
+    """Objects over figures: standing on the ground, or following the hand that does not wave."""
+    rows = [b for b, truth in enumerate(truths) if truth.object is not None]
+    if not rows:
+        return
+    (width, height), device = truths[0].size, clip.device
+    things = [thing for b in rows if (thing := truths[b].object) is not None]
+    units, xs, ys = [], [], []
+    for b, thing in zip(rows, things, strict=True):
+        stage = Stage.of(truths[b].size, len(truths[b].subjects))
+        units.append(torch.full((frames,), stage.unit * THING))
+        if thing.holder is None:
+            xs.append(torch.full((frames,), width * (1 + thing.x) / 2))
+            ys.append(torch.full((frames,), stage.ground - thing_height(thing) * THING * stage.unit))
+        else:
+            holder = truths[b].subjects[thing.holder]
+            row = next(
+                i for i, (clip_row, subject) in enumerate(members) if clip_row == b and subject is holder
+            )
+            steps = slice(row * frames, (row + 1) * frames)
+            hand = moves.pose.left if holder.motion.side > 0 else moves.pose.right
+            xs.append((camera.centre[steps] + 0.8 * hand[0][steps] * stage.unit).cpu())
+            ys.append((camera.ground[steps] - (hand[1][steps] - 0.1) * stage.unit).cpu())
+    place = Camera(*(torch.cat(values).to(device) for values in (xs, ys, units)))
+    looks = {
+        name: value.repeat_interleave(frames, dim=0)
+        for name, value in pack([t.look for t in things], device).items()
+    }
+    _lay_over(clip, rows, draw_things(looks, place, height, width).unflatten(0, (len(rows), frames)))
+
+
+def thing_height(thing: Thing) -> float:
+    """From an object's centre to its foot, in its own units."""
+    return 0.97 if thing.look["pole"] else float(thing.look["height"])  # type: ignore[arg-type]
+
+
+def render_backdrops(truths: Sequence[Truth], height: int, width: int, device: torch.device | str) -> Tensor:
+    """Backgrounds alone, RGB [B, 3, height, width] in 0..1; a plain studio where a clip has none."""
+    pictures = torch.tensor(STUDIO, device=device)[None, :, None, None].repeat(len(truths), 1, height, width)
+    rows = [b for b, truth in enumerate(truths) if truth.background is not None]
+    if rows:
+        looks = pack([backdrop.look for b in rows if (backdrop := truths[b].background) is not None], device)
+        pictures[rows] = draw_backgrounds(looks, height, width)
+    return pictures
+
+
+def render_references(
+    truths: Sequence[Truth], height: int, width: int, device: torch.device | str = "cpu"
+) -> list[Tensor]:
+    """Per clip [R, 3, height, width] in [-1, 1]: background, object, then each subject's face and attributes.
+
+    Everything but the background stands alone on white in a centred square of the picture's short side.
+    """
+    figures = [
+        (b, s, part) for b, truth in enumerate(truths) for s in truth.subjects for part in members_of(s)
+    ]
+    side = min(height, width)
+
+    def square(centres: list[float], halves: list[float]) -> Camera:
+        half = torch.tensor(halves, device=device)
+        unit = side / 2 / half
+        return Camera(
+            torch.full_like(unit, width / 2), height / 2 + torch.tensor(centres, device=device) * unit, unit
+        )
+
+    camera = square([VIEWS[part][0] for _, _, part in figures], [VIEWS[part][1] for _, _, part in figures])
+    looks = pack([figure_look(subject) for _, subject, _ in figures], device)
+    show = shown([{part} for _, _, part in figures], device)
+    members = _on_white(draw_figures(looks, Pose.standing(len(figures), device), camera, show, height, width))
+    with_thing = [(b, thing) for b, truth in enumerate(truths) if (thing := truth.object) is not None]
+    pieces: list[list[Tensor]] = [[] for _ in truths]
+    backdrops = render_backdrops(truths, height, width, device)
+    for b, truth in enumerate(truths):
+        if truth.background is not None:
+            pieces[b].append(backdrops[b])
+    if with_thing:
+        camera = square([0.0] * len(with_thing), [1.12] * len(with_thing))
+        drawn = _on_white(
+            draw_things(pack([thing.look for _, thing in with_thing], device), camera, height, width)
+        )
+        for (b, _), picture in zip(with_thing, drawn, strict=True):
+            pieces[b].append(picture)
+    for (b, _, _), picture in zip(figures, members, strict=True):
+        pieces[b].append(picture)
+    return [torch.stack(parts) * 2 - 1 for parts in pieces]
+
+
+def members_of(subject: Subject) -> list[str]:
+    """A subject's references by part, in token order."""
+    return ["face", *(attribute.family for attribute in subject.attributes)]
+
+
+def _on_white(layers: Tensor) -> Tensor:
+    return layers[:, :3] + 1 - layers[:, 3:]

@@ -1,0 +1,47 @@
+"""From a bound scene to its token layout: the one place where words that were found become rows of a table."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lumosx.relations.layout import Reference, TokenLayout
+from lumosx.relations.mcam import Rules
+from lumosx.scene import Binding
+
+
+def bound_layout(
+    binding: Binding,
+    tokens: tuple[int, int, int],
+    text_length: int,
+    *,
+    r2pe: bool = True,
+    csam: bool = True,
+    mcam_ratio: float | None = None,
+    rules: Rules = "paper",
+) -> TokenLayout:
+    """The layout of a scene whose words were bound to `text_length` tokens, for a video of `tokens` (T, H, W)."""
+    references = []
+    for entity in binding.references:
+        role = "member" if entity.subject is not None else entity.kind
+        references.append(Reference(role, entity.subject, entity.strength))  # pyright: ignore[reportArgumentType]
+    subject_words = None
+    if binding.subject_words is not None:
+        subject_words = _marked(binding.subject_words, text_length)
+    return TokenLayout(
+        tokens,
+        references,
+        _marked(binding.words, text_length),
+        subject_words,
+        r2pe=r2pe,
+        csam=csam,
+        mcam_ratio=mcam_ratio,
+        rules=rules,
+    )
+
+
+def _marked(indices: Sequence[Sequence[int]], length: int) -> Tensor:
+    table = torch.zeros(len(indices), length, dtype=torch.bool)
+    for row, tokens in zip(table, indices, strict=True):
+        row[list(tokens)] = True
+    return table

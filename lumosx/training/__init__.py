@@ -1,0 +1,1 @@
+"""Training: the typed configuration, the loop, the averaged weights, resume and export."""

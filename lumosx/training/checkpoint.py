@@ -1,0 +1,27 @@
+"""Checkpoints of a run: written beside and renamed, so that a kill leaves the last good one."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def save_atomic(state: dict[str, Any], path: Path) -> None:
+    """Writes `state` to `path` completely or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".saving-", delete=False) as file:
+        try:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.replace(file.name, path)
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """The checkpoint at `path`, or None if the run has none yet."""
+    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
