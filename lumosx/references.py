@@ -1,4 +1,4 @@
-"""Prepares reference pictures for the model: one way to fit a picture to the clip's size, for sampling and training.
+"""Prepares reference pictures for the model: one way to fit them to a clip, for sampling and training.
 
 A model that trained on one preprocessing and samples with another sees strangers, so there is no second one.
 """
@@ -15,16 +15,14 @@ from lumosx.errors import InputError
 Fit = Literal["pad", "crop"]
 
 
-def letterbox(
-    image: Image.Image, width: int, height: int, *, fit: Fit = "pad", pad: str = "#ffffff"
-) -> Image.Image:
+def letterbox(image: Image.Image, width: int, height: int, *, fit: Fit = "pad", pad: str = "#ffffff") -> Image.Image:
     """The picture at the clip's size, its aspect kept, resized bicubically and centred.
 
     Args:
         image: any size; converted to RGB.
         width, height: of the clip in pixels.
-        fit: "pad" shows the whole picture on a canvas of colour `pad` and cuts sizes and offsets down to whole pixels,
-            as the authors' release does; "crop" fills the canvas and cuts off what stands out.
+        fit: "pad" shows the whole picture on a canvas of colour `pad` and cuts sizes and offsets to whole
+            pixels, as the authors' release does; "crop" fills the canvas and cuts off what stands out.
         pad: colour of the canvas, "#rrggbb".
 
     Raises:

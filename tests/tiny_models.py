@@ -1,18 +1,22 @@
 """A whole pipeline of random weights, a few kilobytes large, for tests of everything around the network."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler
+from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-from lumosx import LumosXPipeline, LumosXTransformer3DModel
+from lumosx import LumosXPipeline, LumosXTransformer3DModel, Scene
 
 TEXT_LENGTH = 48
 GENERATION = {
-    "size": "32x32", "frames": 5, "fps": 8, "steps": 3, "solver": "euler", "shift": 3.0, "cfg": 2.0, "seed": 7,
-    "negative_prompt": "blurry",
+    "size": "32x32", "frames": 5, "fps": 8, "steps": 3, "solver": "euler", "shift": 3.0, "cfg": 2.0,
+    "seed": 7, "negative_prompt": "blurry",
 }  # fmt: skip
 SENTENCES = [
     "Two men stand on a street. The first man wears a white jacket, the second man wears a black jacket.",
@@ -26,7 +30,13 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     words = sorted({word.strip(".,") for sentence in SENTENCES for word in sentence.split()})
     pieces = [f"▁{word}" for word in words if len(word) < 6]
     letters = sorted({*"▁.,", *"".join(words)})
-    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((p, -3.0) for p in pieces), *((c, -4.0) for c in letters)]
+    vocabulary = [
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", 0.0),
+        *((p, -3.0) for p in pieces),
+        *((c, -4.0) for c in letters),
+    ]
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=2))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
@@ -60,3 +70,51 @@ def save_tiny(folder: Path, **transformer: object) -> Path:
     """The same in the hub layout."""
     tiny_pipeline(**transformer).save_pretrained(folder)
     return folder
+
+
+PROMPT = "The first man wears a white jacket, the second man wears a black jacket on a street."
+
+
+def two_men(picture: Callable[[str], object]) -> dict[str, Any]:
+    """A scene as plain data; `picture` gives the picture of a colour: an image or a path."""
+    return {
+        "lumosx": 1,
+        "id": "two_men",
+        "prompt": PROMPT,
+        "subjects": [
+            {
+                "id": "ben", "word": "man", "occurrence": 1, "face": picture("red"), "consent": "signed 2026-01-05",
+                "attributes": [{"word": "white jacket", "image": picture("ivory")}],
+            },
+            {
+                "id": "carl", "word": "man", "occurrence": 2, "face": picture("blue"),
+                "attributes": [{"word": "black jacket", "image": picture("black")}],
+            },
+        ],
+        "background": {"word": "street", "image": picture("gray")},
+    }  # fmt: skip
+
+
+def in_memory(colour: str) -> Image.Image:
+    """A picture of one colour, portrait, so that it is letterboxed."""
+    return Image.new("RGB", (120, 150), colour)
+
+
+def tiny_scene(**changes: Any) -> Scene:
+    """`two_men` with pictures in memory and top-level fields changed; None removes one."""
+    data = {**two_men(in_memory), **changes}
+    return Scene.from_dict({key: value for key, value in data.items() if value is not None})
+
+
+def write_scene(folder: Path, **changes: Any) -> Path:
+    """`two_men` as a file with its pictures beside it."""
+
+    def on_disk(colour: str) -> str:
+        in_memory(colour).save(folder / f"{colour}.png")
+        return f"{colour}.png"
+
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {**two_men(on_disk), **changes}
+    path = folder / f"{data['id']}.json"
+    path.write_text(json.dumps(data))
+    return path

@@ -29,7 +29,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _compiled():  # noqa: ANN202  torch types its compiled functions as Any
+def _compiled():
     return torch.compile(flex_attention, dynamic=True)
 
 

@@ -34,8 +34,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor) -> Tensor:
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # what is cached may be used in training later
-def _on_device(
-    ranges: tuple[tuple[int, int, int, int], ...], device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _on_device(ranges: tuple[tuple[int, int, int, int], ...], device: torch.device) -> tuple[Tensor, Tensor]:
     table = torch.tensor(ranges, dtype=torch.int32, device=device)
     return table[:, :2].contiguous(), table[:, 2:].contiguous()

@@ -17,7 +17,7 @@ def attend_op(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor, backend: str) -> 
     """(out [queries, heads, head_dim], log-sum-exp [heads, queries] or empty where the backend recomputes)."""
     if backend == "sdpa":
         return sdpa.forward(q, k, v, ranges)
-    return RECOMPUTED[backend](q, k, v, ranges), q.new_empty(0, dtype=torch.float32)
+    return RECOMPUTED[backend](q, k, v, ranges).contiguous(), q.new_empty(0, dtype=torch.float32)
 
 
 @attend_op.register_fake
@@ -35,10 +35,12 @@ def attend_backward_op(
     if backend == "sdpa":
         return sdpa.backward(grad, q, k, v, out, lse, ranges)
     inputs = [x.detach().requires_grad_() for x in (q, k, v)]
-    with torch.enable_grad():
+    # An operator's inside runs below autograd, which a kernel with a backward pass of its own needs.
+    autograd = torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.AutogradFunctionality, False)
+    with torch.enable_grad(), autograd:
         recomputed = RECOMPUTED[backend](*inputs, ranges)
-    dq, dk, dv = torch.autograd.grad(recomputed, inputs, grad)
-    return dq, dk, dv
+        dq, dk, dv = torch.autograd.grad(recomputed, inputs, grad)
+    return dq.contiguous(), dk.contiguous(), dv.contiguous()
 
 
 @attend_backward_op.register_fake
@@ -48,12 +50,12 @@ def _(
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
 
-def _save(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN001  torch's context object
+def _save(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     q, k, v, ranges, ctx.backend = inputs
     ctx.save_for_backward(q, k, v, *output, ranges)
 
 
-def _differentiate(ctx, grad: Tensor, grad_lse: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN001
+def _differentiate(ctx, grad: Tensor, grad_lse: Tensor) -> tuple[Tensor | None, ...]:
     q, k, v, out, lse, ranges = ctx.saved_tensors
     return (*attend_backward_op(grad.contiguous(), q, k, v, out, lse, ranges, ctx.backend), None, None)
 

@@ -44,5 +44,9 @@ def _print(messages: list[Message], count: int) -> None:
     for message in messages:
         typer.echo(str(message))
     severities = [message.severity for message in messages]
-    tally = ", ".join(f"{severities.count(kind)} {kind}s" for kind in ("error", "warning", "note"))
-    typer.echo(f"{count} scene{'s' if count != 1 else ''}: {tally}")
+    tally = ", ".join(_count(severities.count(kind), kind) for kind in ("error", "warning", "note"))
+    typer.echo(f"{_count(count, 'scene')}: {tally}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

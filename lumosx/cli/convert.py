@@ -27,12 +27,8 @@ def command(
     src: Annotated[Path, typer.Argument(help="A .safetensors, .pt or .pth file, or a folder of shards.")],
     out: Annotated[Path, typer.Argument(help="The folder to write; it must not exist.")],
     part: Annotated[_Part, typer.Option(help="The model that SRC holds.")],
-    source: Annotated[
-        _Source, typer.Option(help="Whose weights; the release's use its rules.")
-    ] = _Source.wan,
-    dtype: Annotated[
-        _Dtype | None, typer.Option(help="Type of the written tensors; unless given, as in SRC.")
-    ] = None,
+    source: Annotated[_Source, typer.Option(help="Whose weights; the release's use its rules.")] = _Source.wan,
+    dtype: Annotated[_Dtype | None, typer.Option(help="Type of the written tensors; unless given, as in SRC.")] = None,
     num_heads: Annotated[
         int | None, typer.Option(min=1, help="Heads of a transformer whose heads are not 128 wide.")
     ] = None,

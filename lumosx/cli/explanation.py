@@ -5,10 +5,8 @@ carries the levels that each of its tokens gets.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from itertools import pairwise
 
 import torch
 
@@ -61,6 +59,13 @@ class Explanation:
         return [subject.id for subject in self.scene.subjects]
 
     @property
+    def summary(self) -> str:
+        """Size, tokens and rules on one line."""
+        grid = " x ".join(map(str, self.layout.video))
+        rules = self.layout.rules
+        return f"{self.size}, {self.frames} frames = {grid} tokens and {len(self.layout)} in all, rules: {rules}"
+
+    @property
     def r2pe_title(self) -> str:
         """Heading of the segments and their positions."""
         return f"Segments and their R2PE positions, equation (1){'' if self.layout.r2pe else ': R2PE is off'}"
@@ -92,22 +97,6 @@ class Explanation:
         return [self.scene.prompt[start:stop] for start, stop in entity.spans]
 
 
-def load_scene(path: Path, overrides: Mapping[tuple[str, str], Any]) -> Scene:
-    """A scene with some of its fields, (section, key), stated anew, and checked with them.
-
-    Raises:
-        SceneError: the scene or an override is wrong; carries every message.
-    """
-    scene = Scene.load(path)
-    stated = {place: value for place, value in overrides.items() if value is not None}
-    if not stated:
-        return scene
-    data = scene.to_dict()
-    for (section, key), value in stated.items():
-        data[section] = {**data.get(section, {}), key: value}
-    return Scene.from_dict(data, root=path.parent, source=scene.source)
-
-
 def explain(scene: Scene) -> Explanation:
     """Lays the scene out at its own size, or Wan2.1's usual one where it states none."""
     size, frames = scene.generation.size or DEFAULT_SIZE, scene.generation.frames or DEFAULT_FRAMES
@@ -129,7 +118,7 @@ def prompt_runs(scene: Scene) -> tuple[Run, ...]:
     edges = {edge for entity in scene.entities for span in entity.spans for edge in span}
     cuts = sorted(edges | {0, len(scene.prompt)})
     runs = []
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in pairwise(cuts):
         naming = (e for e in scene.entities if any(a <= start and stop <= b for a, b in e.spans))
         runs.append(Run(scene.prompt[start:stop], tuple(naming)))
     return tuple(runs)

@@ -6,7 +6,6 @@ Exit 0: done. 2: the input is wrong. 1: it failed while running. 130: interrupte
 import os
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -57,8 +56,7 @@ def _register(module_name: str) -> None:
 
 
 for _name in COMMANDS:
-    if find_spec(f"lumosx.cli.{_name}"):
-        _register(_name)
+    _register(_name)
 
 
 def _explain(error: Exception) -> tuple[str, int]:

@@ -7,7 +7,8 @@ import typer
 
 def command(
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Hydra overrides, such as experiment=tiny train.steps=100 run.name=mine.")
+        list[str] | None,
+        typer.Argument(help="Hydra overrides, such as experiment=tiny train.steps=100 run.name=mine."),
     ] = None,
 ) -> None:
     """Train a model. The same command resumes a run that was stopped.

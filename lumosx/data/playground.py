@@ -67,7 +67,11 @@ class PlaygroundBatches(Dataset[Batch]):
         references, tokens, layouts = [], [], []
         for index, sample in enumerate(sample_ids):
             binding = Scene.from_dict(rendered.scenes[index]).bind(self.tokenizer, self.text_length)
-            layout, ids, pictures = bound_layout(binding, self.grid, self.text_length), binding.token_ids, None
+            layout, ids, pictures = (
+                bound_layout(binding, self.grid, self.text_length),
+                binding.token_ids,
+                None,
+            )
             if keyed_chance(self.seed, sample, "drop text", self.text_dropout):
                 layout, ids = layout.without_words(), self.tokenizer("").input_ids
             if keyed_chance(self.seed, sample, "drop references", self.reference_dropout):

@@ -46,6 +46,7 @@ class Score:
     binding: Estimate
     binding_same_noun: Estimate | None
     binding_distinct_nouns: Estimate | None
+    dropped: float  # attributes seen on nobody; they count as wrong in `binding`
     all_right: float  # clips in which everything is where it belongs
     placed_right: float | None  # clips whose people stand where the caption says
     identity: float  # mean likeness of faces to their references, 0 to 1
@@ -57,7 +58,13 @@ class Score:
 
 
 def measure_binding(
-    generate: Generate, condition: Condition, *, world: World, clips: int, first_seed: int = 0, split: str = "test"
+    generate: Generate,
+    condition: Condition,
+    *,
+    world: World,
+    clips: int,
+    first_seed: int = 0,
+    split: str = "test",
 ) -> Iterator[tuple[int, Score | None]]:
     """Generates and reads `clips` unseen clips one by one, so that a caller can show progress.
 
@@ -68,7 +75,11 @@ def measure_binding(
     for number in range(clips):
         seed = first_seed + number
         rendered = world.render(
-            [seed], split=split, subjects=condition.subjects, placed=condition.placed, same_noun=condition.same_noun
+            [seed],
+            split=split,
+            subjects=condition.subjects,
+            placed=condition.placed,
+            same_noun=condition.same_noun,
         )
         truth = rendered.truth[0]
         scene = Scene.from_dict({**rendered.scene(0), "binding": dict(condition.binding)})
@@ -92,6 +103,7 @@ def score(name: str, readings: list[Reading], same_noun: list[bool]) -> Score:
         binding=binding_accuracy(readings),
         binding_same_noun=part(True),
         binding_distinct_nouns=part(False),
+        dropped=fmean(owner is None for r in readings for owner in r.owners.values()),
         all_right=fmean(r.all_ok for r in readings),
         placed_right=fmean(told) if told else None,
         identity=fmean(value for r in readings for value in r.identity),

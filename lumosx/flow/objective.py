@@ -26,9 +26,7 @@ def noise_latents(x0: Tensor, eps: Tensor, sigma: Tensor) -> Tensor:
     """
     _require_same_shape("x0", x0, "eps", eps)
     if sigma.shape != x0.shape[:1]:
-        raise ValueError(
-            f"sigma must hold one value a sample, shape {tuple(x0.shape[:1])}; got {tuple(sigma.shape)}"
-        )
+        raise ValueError(f"sigma must hold one value a sample, shape {tuple(x0.shape[:1])}; got {tuple(sigma.shape)}")
     sigma = sigma.to(device=x0.device, dtype=x0.dtype).view(-1, *[1] * (x0.ndim - 1))
     return (1 - sigma) * x0 + sigma * eps
 
@@ -82,16 +80,12 @@ def sample_sigmas(
     if distribution != "logit_normal" and (mean, std) != (0.0, 1.0):
         raise InputError(f"mean and std belong to logit_normal; {distribution} takes neither")
     if distribution != "shifted" and shift != 1.0:
-        raise InputError(
-            f"shift belongs to shifted, not {distribution}; logit_normal: add log(shift) to mean"
-        )
+        raise InputError(f"shift belongs to shifted, not {distribution}; logit_normal: add log(shift) to mean")
     if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
         raise InputError(f"mean must be finite and std positive; got mean={mean}, std={std}")
     source = generator.device if generator is not None else device
     if distribution == "logit_normal":
-        sigmas = torch.sigmoid(
-            mean + std * torch.randn(n, generator=generator, device=source, dtype=torch.float32)
-        )
+        sigmas = torch.sigmoid(mean + std * torch.randn(n, generator=generator, device=source, dtype=torch.float32))
     else:
         u = torch.rand(n, generator=generator, device=source, dtype=torch.float32)
         sigmas = shift_sigmas(u, shift)

@@ -64,13 +64,9 @@ def named_tensors(loaded: object, where: str) -> dict[str, Tensor]:
     """``loaded`` as a dict, if it is one of named tensors and nothing else; ``where`` is for the error."""
     if not isinstance(loaded, Mapping) or not loaded:
         raise InputError(f"{where} holds no dict of tensors")
-    wrong = [
-        str(key) for key, value in loaded.items() if not (isinstance(key, str) and isinstance(value, Tensor))
-    ]
+    wrong = [str(key) for key, value in loaded.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if wrong:
-        raise InputError(
-            f"{where}: {_listed(wrong)} must be tensors; other things do not belong in a state dict"
-        )
+        raise InputError(f"{where}: {_listed(wrong)} must be tensors; other things do not belong in a state dict")
     return dict(loaded)
 
 
@@ -110,9 +106,7 @@ def _read_sharded(index: Path) -> dict[str, Tensor]:
     for shard in shards:
         tensors |= _read_safetensors(index.parent / shard)
     if tensors.keys() != weight_map.keys():
-        raise InputError(
-            f"{index} and its shards disagree on {_listed(sorted(tensors.keys() ^ weight_map.keys()))}"
-        )
+        raise InputError(f"{index} and its shards disagree on {_listed(sorted(tensors.keys() ^ weight_map.keys()))}")
     return tensors
 
 

@@ -81,9 +81,7 @@ def infer_config(
         return _text_encoder_config(state_dict)
     dim = _size(state_dict, "*modulation", -1)
     if num_heads is None and dim % HEAD_DIM:
-        raise InputError(
-            f"the width {dim} is no multiple of {HEAD_DIM}: state the number of heads (--num-heads)"
-        )
+        raise InputError(f"the width {dim} is no multiple of {HEAD_DIM}: state the number of heads (--num-heads)")
     heads = dim // HEAD_DIM if num_heads is None else num_heads
     if heads < 1 or dim % heads:
         raise InputError(f"the width {dim} does not divide into {heads} heads")

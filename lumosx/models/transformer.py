@@ -105,6 +105,15 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         """Like diffusers' own, but from safetensors alone: weights of strangers are never unpickled."""
         return super().from_pretrained(pretrained_model_name_or_path, **(kwargs | {"use_safetensors": True}))
 
+    def compile_repeated_blocks(self, **options: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Compiles the blocks, one graph for all layouts; `options` are those of `torch.compile`.
+
+        By default PyTorch takes sizes that agree by chance in the first batch (four references, ranges of four numbers)
+        to agree for ever, and compiles again when they do not. That is switched off, for the whole process.
+        """
+        torch.fx.experimental._config.use_duck_shape = False  # pyright: ignore[reportAttributeAccessIssue]
+        super().compile_repeated_blocks(**({"fullgraph": True, "dynamic": True} | options))
+
     def set_attention_backend(self, backend: str) -> None:
         """Chooses the relational attention's backend, one of `lumosx.attention.BACKENDS`."""
         self.attention_backend, _ = choose_backend(self.device, self.dtype, backend)

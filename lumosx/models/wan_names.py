@@ -29,9 +29,7 @@ def transformer_names(num_layers: int) -> dict[str, str]:
     names = ["head.modulation", *_affine("patch_embedding", *linear, "head.head")]
     for block in (f"blocks.{n}" for n in range(num_layers)):
         names += [f"{block}.modulation", *_affine(f"{block}.norm3", f"{block}.ffn.0", f"{block}.ffn.2")]
-        names += [
-            f"{block}.{attention}.{name}" for attention in ("self_attn", "cross_attn") for name in _ATTENTION
-        ]
+        names += [f"{block}.{attention}.{name}" for attention in ("self_attn", "cross_attn") for name in _ATTENTION]
     return _renamed(names, convert_wan_transformer_to_diffusers)
 
 
@@ -40,12 +38,8 @@ def vae_names() -> dict[str, str]:
     from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
 
     names = [*_affine("conv1", "conv2")]
-    names += _vae_half(
-        "encoder", "downsamples", layers=11, resample=(2, 5, 8), time_conv=(5, 8), shortcut=(3, 6)
-    )
-    names += _vae_half(
-        "decoder", "upsamples", layers=15, resample=(3, 7, 11), time_conv=(3, 7), shortcut=(4,)
-    )
+    names += _vae_half("encoder", "downsamples", layers=11, resample=(2, 5, 8), time_conv=(5, 8), shortcut=(3, 6))
+    names += _vae_half("decoder", "upsamples", layers=15, resample=(3, 7, 11), time_conv=(3, 7), shortcut=(4,))
     return _renamed(names, convert_wan_vae_to_diffusers)
 
 
@@ -62,9 +56,7 @@ def text_encoder_names(num_layers: int) -> dict[str, str]:
     }
     names = {"token_embedding.weight": "shared.weight", "norm.weight": "encoder.final_layer_norm.weight"}
     for n in range(num_layers):
-        names |= {
-            f"blocks.{n}.{wan}.weight": f"encoder.block.{n}.{hub}.weight" for wan, hub in layers.items()
-        }
+        names |= {f"blocks.{n}.{wan}.weight": f"encoder.block.{n}.{hub}.weight" for wan, hub in layers.items()}
     return names
 
 

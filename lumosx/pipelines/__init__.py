@@ -1,7 +1,7 @@
-"""From a checked scene to a clip: the pipeline, what it writes down about each clip, and making a clip again."""
+"""From a checked scene to a clip: the pipeline, what it records about each clip, and making a clip again."""
 
 from lumosx.pipelines.contact_sheet import contact_sheet
-from lumosx.pipelines.pipeline import Branch, LumosXPipeline
+from lumosx.pipelines.pipeline import Branch, Job, LumosXPipeline
 from lumosx.pipelines.replay import Comparison, replay
 from lumosx.pipelines.result import Result
 from lumosx.pipelines.settings import Grid, Settings, resolve_settings
@@ -10,6 +10,7 @@ __all__ = [
     "Branch",
     "Comparison",
     "Grid",
+    "Job",
     "LumosXPipeline",
     "Result",
     "Settings",

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lumosx.references import letterbox
 from lumosx.scene import Entity, Scene
+from lumosx.scene.palette import OBJECT_COLOUR, colour_of, mix
 
-SUBJECT_COLOURS = ("#2f6fde", "#e2711d", "#2a9d63", "#b5389b", "#0f97a8", "#b08a00", "#d23f3f", "#7250d2")
-NEUTRAL, INK, FADED, PAPER, CARD = "#7d828a", "#1f2328", "#7d828a", "#f4f2ee", "#ffffff"
+INK, FADED, PAPER, CARD = "#1f2328", "#7d828a", "#f4f2ee", "#ffffff"
 MARGIN, GAP, PADDING, RADIUS = 56, 16, 22, 18
-TILE, TILES_A_ROW = 176, 3  # a reference
+TILE, TILES_A_ROW = 176, 4  # a reference
 FRAME_BOX, FRAMES_WIDTH, FRAME_ROWS = (416, 320), 1296, 3
 MENTION_SPACE = 7  # around a bound word of the prompt
 
@@ -62,20 +63,15 @@ def contact_sheet(frames: np.ndarray, scene: Scene, record: Mapping[str, Any]) -
     return sheet
 
 
-def subject_colour(subject: int | None) -> str:
-    """The colour of a subject's references and words; one neutral colour for objects and the background."""
-    return NEUTRAL if subject is None else SUBJECT_COLOURS[subject % len(SUBJECT_COLOURS)]
-
-
 def _groups(scene: Scene) -> list[tuple[str, str, list[Entity]]]:
     """(title, colour, entities with pictures): subject by subject, then objects and background."""
     pictured = [entity for entity in scene.entities if entity.image is not None]
     groups = [
-        (subject.id, subject_colour(number), [e for e in pictured if e.subject == number])
+        (subject.id, colour_of("face", number), [e for e in pictured if e.subject == number])
         for number, subject in enumerate(scene.subjects)
     ]
     scenery = [entity for entity in reversed(pictured) if entity.subject is None]
-    groups.append((" and ".join(dict.fromkeys(entity.kind for entity in scenery)), NEUTRAL, scenery))
+    groups.append((" and ".join(dict.fromkeys(entity.kind for entity in scenery)), OBJECT_COLOUR, scenery))
     return [group for group in groups if group[2]]
 
 
@@ -89,7 +85,7 @@ def _card(title: str, colour: str, entities: Sequence[Entity], columns: int) -> 
     _rounded(card, (4, 4, width - 4, height - 4), CARD, RADIUS - 4)
     draw = ImageDraw.Draw(card)
     _rounded(card, (PADDING, 20, PADDING + 20, 40), colour, 10)
-    draw.text((PADDING + 32, 30), title, colour, _font(26), anchor="lm")
+    draw.text((PADDING + 32, 30), title, _readable(colour), _font(26), anchor="lm")
     for index, entity in enumerate(entities):
         row, column = divmod(index, columns)
         x, y = PADDING + column * (TILE + GAP), header + row * (TILE + caption)
@@ -134,7 +130,7 @@ def _heading(scene: Scene, record: Mapping[str, Any], frames: np.ndarray, width:
     facts = [
         Path(model).name if model else "model in memory",
         f"seed {record['seed']}",
-        f"{settings['steps']} steps of {settings['solver']}",
+        f"{settings['steps']} {settings['solver']} steps",
         f"cfg {settings['cfg']:g}",
         f"{frames.shape[2]}x{frames.shape[1]}, {len(frames)} frames",
         f"{record['binding']['rules']} rules",
@@ -152,7 +148,7 @@ def _prompt(record: Mapping[str, Any], scene: Scene, width: int) -> Image.Image:
     prompt: str = record["prompt"]
     numbers = {subject.id: number for number, subject in enumerate(scene.subjects)}
     mentions = [
-        (*mention["span"], subject_colour(None if entity["subject"] is None else numbers[entity["subject"]]))
+        (*mention["span"], colour_of(entity["kind"], numbers.get(entity["subject"])))
         for entity in record["entities"]
         for mention in entity["mentions"]
     ]
@@ -169,10 +165,10 @@ def _prompt(record: Mapping[str, Any], scene: Scene, width: int) -> Image.Image:
             left = PADDING + min(end[0] for end in ends) - MENTION_SPACE
             right = PADDING + max(end[1] for end in ends) + MENTION_SPACE
             box = (left, y + 1, right, y + 45)
-            _rounded(image, tuple(round(edge) for edge in box), colour + "26", 12)
+            _rounded(image, tuple(round(edge) for edge in box), mix(colour, CARD, 0.78), 12)
     draw = ImageDraw.Draw(image)
     for piece in pieces:
-        colour = INK if piece.mention is None else mentions[piece.mention][2]
+        colour = INK if piece.mention is None else _readable(mentions[piece.mention][2])
         position = (PADDING + piece.x, PADDING + piece.line * line_height + 23)
         draw.text(position, piece.text, colour, font, anchor="lm")
     return image
@@ -189,7 +185,7 @@ def _wrapped(
             x, line = 0.0, line + 1
         inside = [edge for mention in mentions for edge in mention[:2] if start < edge < start + len(word)]
         cuts = sorted({start, *inside, start + len(word)})
-        for first, last in zip(cuts, cuts[1:], strict=False):
+        for first, last in pairwise(cuts):
             owner = next((n for n, (a, b, _) in enumerate(mentions) if a <= first and last <= b), None)
             if x > 0 and owner != (pieces[-1].mention if pieces else None):
                 x += MENTION_SPACE
@@ -234,7 +230,7 @@ def _rounded(image: Image.Image, box: tuple[int, ...], colour: str, radius: int 
     """A smooth rounded rectangle; `colour` may be #rrggbbaa."""
     size = box[2] - box[0], box[3] - box[1]
     alpha = int(colour[7:] or "ff", 16)
-    mask = _mask(size, radius).point(lambda value: value * alpha // 255)
+    mask = _mask(size, radius).point([value * alpha // 255 for value in range(256)])
     image.paste(Image.new("RGB", size, colour[:7]), (box[0], box[1]), mask)
 
 
@@ -243,6 +239,11 @@ def _mask(size: tuple[int, int], radius: int) -> Image.Image:
     mask = Image.new("L", (size[0] * 4, size[1] * 4), 0)
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), radius * 4, fill=255)
     return mask.resize(size, Image.Resampling.BOX)
+
+
+def _readable(colour: str) -> str:
+    """The colour dark enough for text on white."""
+    return mix(colour, INK, 0.4)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

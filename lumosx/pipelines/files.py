@@ -1,6 +1,7 @@
 """Atomic writing: a file or folder appears under its name only when it is complete and on the disk.
 
-Sampling is killed often (batch queues, impatience), and a half-written clip that looks finished is worse than none.
+Sampling is killed often (batch queues, impatience), and a half-written clip that looks finished is worse
+than none.
 """
 
 import hashlib

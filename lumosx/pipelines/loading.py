@@ -1,11 +1,11 @@
-"""Opens a checkpoint folder strictly: a wrong path, a missing tensor or a pickle is an error, never random weights.
+"""Opens a checkpoint strictly: a wrong path, a missing tensor or a pickle is an error, never random weights.
 
-A velocity model's folder names diffusers' `WanTransformer3DModel`, because a LumosX checkpoint is a Wan checkpoint and
-stock pipelines should load it; here our class takes its place. What only we can run is named `["lumosx", class]`.
+A velocity model's folder names diffusers' `WanTransformer3DModel`, because a LumosX checkpoint is a Wan
+checkpoint and stock pipelines should load it; here our class takes its place. What only we can run is named
+`["lumosx", class]`.
 """
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ STOCK_TRANSFORMER = ["diffusers", "WanTransformer3DModel"]
 
 
 def resolve_folder(name_or_path: str | Path, download: Any) -> Path:
-    """The folder of a checkpoint: a path, a name under `checkpoints/`, or a repository of the Hugging Face hub.
+    """The folder of a checkpoint: a path, a name under `checkpoints/`, or a repository of the hub.
 
     Args:
         name_or_path: "checkpoints/lumosx-tiny", "lumosx-tiny" or "Wan-AI/Wan2.1-T2V-1.3B-Diffusers".
@@ -43,7 +43,7 @@ def resolve_folder(name_or_path: str | Path, download: Any) -> Path:
 
 
 def importable_classes(index: Mapping[str, Any]) -> dict[str, Any]:
-    """`model_index.json` as diffusers can load it: our transformer in place of Wan's, our classes by their module.
+    """`model_index.json` as diffusers can load it: our transformer for Wan's, our classes by their module.
 
     Raises:
         InputError: a class of ours that does not exist.
@@ -61,7 +61,7 @@ def importable_classes(index: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def portable_classes(index: Mapping[str, Any], prediction: str) -> dict[str, Any]:
-    """`model_index.json` as it is written: public names, and Wan's for a transformer that a stock pipeline can run."""
+    """`model_index.json` as saved: public names, and Wan's for a transformer that stock pipelines can run."""
     written = {name: value for name, value in index.items() if name != "_name_or_path"}
     for name, entry in written.items():
         if isinstance(entry, list | tuple) and len(entry) == 2 and str(entry[0]).startswith("lumosx."):

@@ -1,10 +1,10 @@
 """LumosXPipeline: a scene in, clips out. Each stage is a method of its own, for notebooks and tests.
 
-    scene -> bind -> encode_text, encode_references, build_layout -> branches -> denoise -> decode
+scene -> prepare (words, layout) -> make_branches (encode_text, encode_references) -> denoise -> decode
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,17 @@ StepCallback = Callable[["LumosXPipeline", int, int, dict[str, Tensor]], dict[st
 
 
 @dataclass(frozen=True)
+class Job:
+    """What a scene asks of this checkpoint: everything that is known before the first network runs."""
+
+    scene: Scene
+    settings: Settings
+    seeds: tuple[int, ...]
+    binding: Binding
+    layout: TokenLayout
+
+
+@dataclass(frozen=True)
 class Branch:
     """One pass of the transformer in every step: the prompt's, or a negative one's."""
 
@@ -54,10 +65,12 @@ class LumosXPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "text_encoder->vae->transformer"
-    tokenizer: PreTrainedTokenizerBase
-    text_encoder: UMT5EncoderModel
-    transformer: LumosXTransformer3DModel
-    vae: AutoencoderKLWan | SpaceToDepthCodec
+    # Any: diffusers types the attributes of a configuration as a plain dict
+    config: Any
+    tokenizer: Any
+    text_encoder: Any
+    transformer: Any
+    vae: Any
 
     def __init__(
         self,
@@ -71,7 +84,11 @@ class LumosXPipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         self.register_modules(
-            tokenizer=tokenizer, text_encoder=text_encoder, transformer=transformer, vae=vae, scheduler=scheduler
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
+            transformer=transformer,
+            vae=vae,
+            scheduler=scheduler,
         )
         self.register_to_config(text_length=text_length, generation=generation)
 
@@ -81,7 +98,7 @@ class LumosXPipeline(DiffusionPipeline):
 
         Args:
             name_or_path: a folder, a name under `checkpoints/`, or a repository of the Hugging Face hub.
-            kwargs: of diffusers' `from_pretrained`, such as `torch_dtype`; one type leaves the VAE in float32.
+            kwargs: of diffusers' `from_pretrained`, such as `dtype`, which leaves the VAE in float32.
 
         Raises:
             InputError: no such checkpoint, or a model without all its tensors.
@@ -100,7 +117,8 @@ class LumosXPipeline(DiffusionPipeline):
     @classmethod
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
         """`model_index.json` with our transformer in the place of Wan's."""
-        return importable_classes(super().load_config(*args, **kwargs))
+        index: Any = super().load_config(*args, **kwargs)
+        return importable_classes(index)
 
     def to_json_string(self) -> str:
         """`model_index.json` as it is saved: a velocity model's opens in stock `WanPipeline` too."""
@@ -114,61 +132,71 @@ class LumosXPipeline(DiffusionPipeline):
         patch = tuple(self.transformer.config.patch_size)
         return Grid(codec.scale_factor_spatial, codec.scale_factor_temporal, patch)
 
+    def __call__(self, scene: Scene, **call: Any) -> Result | list[Result]:
+        """Sample a scene: a result, or a list if this call or the scene states `seeds`. See `stream`."""
+        results = list(self.stream(scene, **call))
+        several = call.get("seed") is None and bool(call.get("seeds") or scene.generation.seeds)
+        return results if several else results[0]
+
     @torch.no_grad()
-    def __call__(
+    def stream(
         self,
         scene: Scene,
         *,
-        seed: int | None = None,
-        seeds: Sequence[int] | None = None,
         backend: str | None = None,
         progress: bool = True,
         callback_on_step_end: StepCallback | None = None,
-        **settings: Any,
-    ) -> Result | list[Result]:
-        """Sample clips of a scene.
+        **call: Any,
+    ) -> Iterator[Result]:
+        """Sample clips of a scene, each as soon as it is done.
+
+        Seeds share text, references and the reference cache, and run one after another, so that a clip does
+        not depend on which others were asked for.
 
         Args:
-            scene: what to show. Its settings hold where this call states none; then the checkpoint's, then Wan's.
-            seed: of one clip.
-            seeds: of several; they share text, references and the reference cache, and are otherwise independent.
+            scene: what to show. Its settings hold where the call is silent, then the checkpoint's, Wan's.
             backend: of `lumosx.attention`; None keeps the transformer's own.
             progress: show a bar with the time left.
-            callback_on_step_end: called with (pipeline, step, timestep, {"latents"}) after each step; it may return
-                other latents, and cancels by raising.
-            settings: fields of `Settings`: size, frames, fps, steps, solver, shift, cfg, cfg_image, negative_prompt.
-
-        Returns:
-            A result, or a list if this call or the scene states `seeds`.
+            callback_on_step_end: called with (pipeline, step, timestep, {"latents"}) after each step; it may
+                return other latents, and cancels by raising.
+            call: `seed` or `seeds`, and fields of `Settings`: size, frames, fps, steps, solver, shift, cfg,
+                cfg_image, negative_prompt.
 
         Raises:
             InputError: a setting that this checkpoint cannot serve.
             SceneError: words of the scene cannot be bound to this checkpoint's tokens.
         """
-        call = {**settings, "seed": seed, "seeds": seeds}
-        chosen, all_seeds = resolve_settings(scene, self.config.generation, call)
-        self.grid.check(chosen)
+        job = self.prepare(scene, **call)
         wanted = backend or self.transformer.attention_backend
         kernel = choose_backend(self._execution_device, self.transformer.dtype, wanted)
         self.transformer.attention_backend = wanted
+        branches = self.make_branches(job)
+        record = describe(self, job, kernel, branches[0].cache is not None)
+        total = job.settings.steps * len(job.seeds)
+        bar = self.progress_bar(total=total) if progress else tqdm(disable=True)  # pyright: ignore[reportCallIssue]
+        with bar:
+            bar.set_description(scene.id)
+            for seed in job.seeds:
+                latents = self.denoise(branches, job.settings, seed, callback_on_step_end, bar.update)
+                yield Result(self.decode(latents), scene, {**record, "seed": seed})
+        self.maybe_free_model_hooks()
+
+    def prepare(self, scene: Scene, **call: Any) -> Job:
+        """Settles the settings, binds the words and lays out the tokens. Needs the tokenizer only.
+
+        Args, Raises: as in `stream`.
+        """
+        settings, seeds = resolve_settings(scene, self.config.generation, call)
+        self.grid.check(settings)
+        make_solver(settings.solver, settings.steps, settings.shift)  # refuses what it cannot do
         rules = scene.binding.rules or self.transformer.config.rules
         binding = scene.bind(self.tokenizer, self.config.text_length, rules=rules)
-        layout = self.build_layout(binding, self.grid.tokens(chosen), scene.binding)
-        branches = self.make_branches(binding, layout, chosen)
-        record = describe(self, scene, binding, layout, chosen, kernel, branches[0].cache is not None)
-        results = []
-        total = chosen.steps * len(all_seeds)
-        with self.progress_bar(total=total) if progress else tqdm(disable=True) as bar:
-            for number in all_seeds:
-                latents = self.denoise(branches, chosen, number, callback_on_step_end, bar.update)
-                results.append(Result(self.decode(latents), scene, {**record, "seed": number}))
-        self.maybe_free_model_hooks()
-        several = seed is None and (seeds is not None or scene.generation.seeds is not None)
-        return results if several else results[0]
+        layout = self.build_layout(binding, self.grid.tokens(settings), scene.binding)
+        return Job(scene, settings, seeds, binding, layout)
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
-        """Text embeddings [S, text_length, D] in the transformer's type, zero behind each prompt's last token.
+        """Text embeddings [S, text_length, D] in the transformer's type, zero behind each last token.
 
         As in Wan, the text encoder does not see the padding and the transformer does.
         """
@@ -178,7 +206,8 @@ class LumosXPipeline(DiffusionPipeline):
             return_attention_mask=True, return_tensors="pt",
         )  # fmt: skip
         # diffusers' own offloading moves it, and a quantised one cannot be moved
-        settled = hasattr(self.text_encoder, "_hf_hook") or getattr(self.text_encoder, "is_quantized", False)
+        encoder = self.text_encoder
+        settled = hasattr(encoder, "_hf_hook") or getattr(encoder, "is_quantized", False)
         if not settled:
             self.text_encoder.to(device)
         ids, mask = tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
@@ -190,7 +219,7 @@ class LumosXPipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def encode_references(self, binding: Binding, width: int, height: int) -> Tensor:
-        """Normalised latents [C, R, h, w] of the references, each encoded as a clip of one frame, without sampling."""
+        """Normalised latents [C, R, h, w] of the references, each encoded as a clip of one frame."""
         spatial = self.vae.config.scale_factor_spatial
         latents = [torch.zeros(self.vae.config.z_dim, 0, height // spatial, width // spatial)]
         for entity in binding.references:
@@ -200,7 +229,7 @@ class LumosXPipeline(DiffusionPipeline):
             )  # fmt: skip
             clip = to_tensor(picture)[None, :, None].to(self._execution_device, self.vae.dtype)
             mean, std = self._latent_statistics(clip.device)
-            encoded = self.vae.encode(clip).latent_dist.mode().float()  # pyright: ignore[reportAttributeAccessIssue]
+            encoded = self.vae.encode(clip).latent_dist.mode().float()
             latents.append(((encoded - mean) / std)[0].cpu())
         return torch.cat(latents, dim=1).to(self._execution_device)
 
@@ -225,18 +254,19 @@ class LumosXPipeline(DiffusionPipeline):
         )
 
     @torch.no_grad()
-    def make_branches(self, binding: Binding, layout: TokenLayout, settings: Settings) -> list[Branch]:
-        """The passes that a step needs: the prompt; with guidance, the negative prompt; with separate image guidance,
-        also the negative prompt without references."""
+    def make_branches(self, job: Job) -> list[Branch]:
+        """The passes that a step needs: the prompt; with guidance, the negative prompt; with separate image
+        guidance, also the negative prompt without references."""
+        settings, layout = job.settings, job.layout
         by_images = settings.cfg_image not in (None, 1) and bool(layout.references)
         guided = settings.cfg != 1 or by_images
-        text = self.encode_text([binding.prompt, settings.negative_prompt][: 1 + guided]).split(1)
-        references = self.encode_references(binding, settings.width, settings.height)
+        text = self.encode_text([job.binding.prompt, settings.negative_prompt][: 1 + guided]).split(1)
+        references = self.encode_references(job.binding, settings.width, settings.height)
         branches = [Branch(text[0], layout, references)]
         if guided:
             branches.append(Branch(text[1], layout.without_words(), references))
         if by_images:
-            nothing = TokenLayout(layout.video, [], layout.words[:0], rules=layout.rules)
+            nothing = TokenLayout(layout.video, [], layout.words[:0])
             branches.append(Branch(text[1], nothing, references[:, :0]))
         return [self._with_cache(branch) for branch in branches]
 
@@ -262,7 +292,8 @@ class LumosXPipeline(DiffusionPipeline):
             latents = solver.step(_guided(velocities, settings), timestep, latents).prev_sample
             if callback is not None:
                 changed = callback(self, step, int(timestep), {"latents": latents})
-                latents = (changed or {}).get("latents", latents)
+                if changed and "latents" in changed:
+                    latents = changed["latents"]
             if advance is not None:
                 advance()
         return latents
@@ -285,7 +316,7 @@ class LumosXPipeline(DiffusionPipeline):
     def decode(self, latents: Tensor) -> np.ndarray:
         """Frames uint8 [F, H, W, 3] of one clip's latents [1, C, T, h, w]."""
         mean, std = self._latent_statistics(latents.device)
-        decoded = self.vae.decode((latents * std + mean).to(self.vae.dtype)).sample  # pyright: ignore[reportAttributeAccessIssue]
+        decoded = self.vae.decode((latents * std + mean).to(self.vae.dtype)).sample
         pixels = ((decoded[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return pixels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
 

@@ -1,7 +1,7 @@
-"""Provenance: what is written down about a clip, enough to make it again and to say why it cannot be made again.
+"""Provenance: what is written down about a clip, enough to make it again or to say why it came out another.
 
-A record is plain data. Whatever could change a single pixel is in it: the scene, the hashes of pictures and weights, the
-settings, and the software and hardware that did the sums.
+A record is plain data. Whatever could change a single pixel is in it: the scene, the hashes of pictures and
+weights, the settings, and the software and hardware that did the sums.
 """
 
 import hashlib
@@ -16,37 +16,45 @@ import torch
 
 import lumosx
 from lumosx.pipelines.files import sha256_of
-from lumosx.pipelines.settings import Settings
 from lumosx.relations import TokenLayout
 from lumosx.scene import Binding, Entity, Scene
 
 if TYPE_CHECKING:
-    from lumosx.pipelines.pipeline import LumosXPipeline
+    from lumosx.pipelines.pipeline import Job, LumosXPipeline
 
-PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "peft", "pillow", "numpy", "av")
-MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt")  # weights, configs and tokenizers; not the model card
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "peft",
+    "pillow",
+    "numpy",
+    "av",
+)
+MODEL_FILES = (
+    "*.safetensors",
+    "*.json",
+    "*.model",
+    "*.txt",
+)  # weights, configs and tokenizers; not the model card
 
 
-def describe(
-    pipeline: "LumosXPipeline",
-    scene: Scene,
-    binding: Binding,
-    layout: TokenLayout,
-    settings: Settings,
-    kernel: tuple[str, str],
-    cached: bool,
-) -> dict[str, Any]:
+def describe(pipeline: "LumosXPipeline", job: "Job", kernel: tuple[str, str], cached: bool) -> dict[str, Any]:
     """The record of a clip but for its seed and its frames.
 
     Args:
+        job: what was prepared.
         kernel: attention backend and why it was chosen.
         cached: whether a reference cache was used.
     """
+    scene, binding, layout = job.scene, job.binding, job.layout
     config = pipeline.transformer.config
     folder = pipeline.name_or_path
     return {
         "prompt": binding.prompt,
-        "settings": settings.to_dict(),
+        "settings": job.settings.to_dict(),
         "binding": {
             "rules": layout.rules,
             "r2pe": layout.r2pe,
@@ -86,18 +94,17 @@ def embed(scene: Scene) -> dict[str, Any]:
     }
 
 
-def fingerprint(
-    scene: Mapping[str, Any], settings: Mapping[str, Any], seed: int, model: Mapping[str, Any]
-) -> str:
+def fingerprint(scene: Mapping[str, Any], settings: Mapping[str, Any], seed: int, model: Mapping[str, Any]) -> str:
     """One hash of everything that a user chooses about a clip, to see whether it was made already.
 
     Args:
-        scene: of `embed`; where its file lies does not count.
+        scene: of `embed`; where its file lies does not count, nor does what `settings` say anyway.
         settings: of `Settings.to_dict`.
         model: of a record; its `files` and `dtype` count.
     """
     pictures = {name: picture["sha256"] for name, picture in scene["pictures"].items()}
-    content = [scene["id"], scene["data"], pictures, settings, seed, model["files"], model["dtype"]]
+    data = {key: value for key, value in scene["data"].items() if key not in ("generation", "meta", "root")}
+    content = [scene["id"], data, pictures, settings, seed, model["files"], model["dtype"]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -112,7 +119,11 @@ def hash_files(folder: str | Path | None) -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Versions of Python, LumosX and the packages that do the sums."""
-    found = {"python": platform.python_version(), "lumosx": lumosx.__version__, "platform": platform.platform()}
+    found = {
+        "python": platform.python_version(),
+        "lumosx": lumosx.__version__,
+        "platform": platform.platform(),
+    }
     for name in PACKAGES:
         try:
             found[name] = version(name)
@@ -161,7 +172,14 @@ def _layout(layout: TokenLayout, binding: Binding) -> dict[str, Any]:
         "video": list(layout.video),
         "tokens": len(layout),
         "segments": [
-            {"name": name, "role": s.role, "subject": s.subject, "member": s.member, "start": s.start, "stop": s.stop}
+            {
+                "name": name,
+                "role": s.role,
+                "subject": s.subject,
+                "member": s.member,
+                "start": s.start,
+                "stop": s.stop,
+            }
             for name, s in zip(names, layout.segments, strict=True)
         ],
         "attention_ranges": [list(block) for block in layout.attention_ranges],

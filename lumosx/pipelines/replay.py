@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from lumosx.errors import InputError
+from lumosx.pipelines.loading import resolve_folder
 from lumosx.pipelines.pipeline import LumosXPipeline
 from lumosx.pipelines.provenance import hash_files
 from lumosx.pipelines.result import SIDECAR_VERSION, Result
@@ -24,7 +25,7 @@ class Comparison:
 
     Attributes:
         identical: every pixel is the same.
-        differences: what is not as it was, one sentence each; may hold something though the pixels are the same.
+        differences: what is not as it was, one sentence each, even if the pixels are the same.
         result: the new clip; None if it was not sampled, because what it is made from has changed.
     """
 
@@ -55,9 +56,9 @@ def replay(sidecar: str | Path, *, model: str | Path | None = None, progress: bo
         InputError: not a sidecar, or one that cannot be replayed by itself; the checkpoint is not there.
     """
     record = read_sidecar(sidecar)
-    folder = model or record["model"]["path"]
-    if folder is None or not record["model"]["files"]:
+    if not record["model"]["files"]:
         raise InputError(f"{sidecar}: the clip was made with a model in memory, which no file can bring back")
+    folder = resolve_folder(model or record["model"]["path"], LumosXPipeline.download)
     scene, changes = _scene(record, sidecar)
     changes += _changed_files(record["model"]["files"], hash_files(folder))
     if record["model"]["adapters"]:
@@ -124,7 +125,7 @@ def _pipeline(folder: str | Path, record: Mapping[str, Any]) -> LumosXPipeline:
     wanted = record["runtime"]["device"]
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     available = wanted if accelerator is not None and accelerator.type == wanted else "cpu"
-    return LumosXPipeline.from_pretrained(folder, torch_dtype=dtype).to(available)
+    return LumosXPipeline.from_pretrained(folder, dtype=dtype).to(available)
 
 
 def _changed_runtime(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

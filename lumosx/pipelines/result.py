@@ -53,8 +53,8 @@ class Result:
     def save(self, path: str | Path) -> Path:
         """Writes the clip, and beside it a sidecar of the same name with the suffix .json.
 
-        Each appears whole or not at all, the sidecar last: where it stands, the clip is finished. The scene's output
-        section may switch the sidecar and the AI label off.
+        Each appears whole or not at all, the sidecar last: where it stands, the clip is finished. The scene's
+        output section may switch the sidecar and the AI label off.
 
         Args:
             path: *.mp4, *.gif, or *.frames for a folder of PNGs.
@@ -102,4 +102,3 @@ class Result:
             **record,
             "meta": self.scene.meta,
         }
-

@@ -1,6 +1,6 @@
 """Settings: everything about one clip that is neither the scene's content nor the model.
 
-Each value has one source, the first that states it: the call, the scene, the checkpoint's own defaults, Wan's.
+Each value has one source, the first that states it: the call, the scene, the checkpoint, Wan's own defaults.
 """
 
 import re
@@ -58,7 +58,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Grid:
-    """How a model cuts a clip up: pixels and frames of one latent cell, and latent cells of one token (t, h, w)."""
+    """How a model cuts a clip up: pixels and frames of a latent cell, latent cells of a token (t, h, w)."""
 
     spatial: int
     temporal: int
@@ -110,7 +110,11 @@ def resolve_settings(
     known = {field.name for field in fields(Settings)}
     values: dict[str, Any] = {}
     seeds: tuple[int, ...] = (1024,)
-    for origin, source in (("the checkpoint", checkpoint or {}), ("the scene", written), ("the call", stated)):
+    for origin, source in (
+        ("the checkpoint", checkpoint or {}),
+        ("the scene", written),
+        ("the call", stated),
+    ):
         source = dict(source)
         found = [tuple(source.pop("seeds", ())), tuple([source.pop("seed")] if "seed" in source else [])]
         if all(found):

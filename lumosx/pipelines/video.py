@@ -1,4 +1,7 @@
-"""Writes frames as a clip: MP4 for players, GIF for pages, a folder of PNGs for tools that must not lose a bit."""
+"""Writes frames as a clip: MP4 for players, GIF for pages, a folder of PNGs where no bit may be lost.
+
+Untagged colours look pale in some players, so the MP4 states its matrix.
+"""
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -6,7 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import Colorspace, ColorRange
+from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
 from lumosx.errors import InputError
@@ -14,7 +17,7 @@ from lumosx.pipelines.files import atomic
 
 CRF = "17"  # x264: visually lossless
 Writer = Callable[[np.ndarray, Path, float, Mapping[str, str]], None]  # frames, path, fps, metadata
-BT709 = 1  # primaries, transfer and matrix of HD video in H.264's numbering; untagged clips look pale in some players
+BT709 = 1  # primaries, transfer and matrix of HD video in H.264's numbering
 
 
 def write_clip(frames: np.ndarray, path: str | Path, fps: float, label: str | None = None) -> Path:

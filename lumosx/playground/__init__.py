@@ -2,8 +2,8 @@
 in generated frames who wears what.
 """
 
-from .measure import Estimate, Reading, binding_accuracy, read_clip
-from .truth import Truth
-from .world import Clips, World
+from lumosx.playground.measure import Estimate, Reading, binding_accuracy, read_clip
+from lumosx.playground.truth import Truth
+from lumosx.playground.world import Clips, World
 
 __all__ = ["Clips", "Estimate", "Reading", "Truth", "World", "binding_accuracy", "read_clip"]

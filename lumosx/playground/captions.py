@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .looks import PREPOSITIONS
-from .truth import Backdrop, Subject, Thing
+from lumosx.playground.looks import PREPOSITIONS
+from lumosx.playground.truth import Backdrop, Subject, Thing
 
 PLACES = {
     1: ("in the middle",),
@@ -45,34 +45,24 @@ def write_caption(
     if thing is not None and holder is not None:
         sentences.append(f"{_again(told, holder)} holds a {thing.word}.")
     elif thing is not None:
-        sentences.append(
-            rng.choice([f"There is a {thing.word} on the ground.", f"A {thing.word} is on the ground."])
-        )
+        sentences.append(rng.choice([f"There is a {thing.word} on the ground.", f"A {thing.word} is on the ground."]))
     doing = rng.permutation(len(told))[: 1 if len(told) > 2 else rng.integers(1, len(told) + 1)]
     sentences += [f"{_again(told, told[index])} {told[index].motion.verb}s." for index in sorted(doing)]
     return _resolve(" ".join(sentences))
 
 
-def _opening(
-    rng: np.random.Generator, told: Sequence[Subject], backdrop: Backdrop | None, placed: bool
-) -> list[str]:
+def _opening(rng: np.random.Generator, told: Sequence[Subject], backdrop: Backdrop | None, placed: bool) -> list[str]:
     scene = "" if backdrop is None else f" {PREPOSITIONS[backdrop.word]} a {backdrop.word}"
     style = rng.integers(4)
     if style == 0:  # one sentence a person
         sentences = [_sentence(rng, told, index, placed) for index in range(len(told))]
         if backdrop is not None:
-            sentences.append(
-                f"{'This is' if len(told) == 1 else f'They are {PREPOSITIONS[backdrop.word]}'} a {backdrop.word}."
-            )
+            sentences.append(f"This is a {backdrop.word}." if len(told) == 1 else f"They are{scene}.")
         return sentences
     names = [_name(told, index, placed) + _wearing(rng, subject) for index, subject in enumerate(told)]
     verb = rng.choice(["stand", "are"] if len(told) > 1 else ["stands", "is"])
     if style == 1 and backdrop is not None:
-        return [
-            _sentence_case(
-                f"{scene.strip()}, {_join(names)} {verb} {'together' if len(told) > 1 else 'alone'}."
-            )
-        ]
+        return [_sentence_case(f"{scene.strip()}, {_join(names)} {verb} {'together' if len(told) > 1 else 'alone'}.")]
     if style == 2:
         return [f"Here {'are' if len(told) > 1 else 'is'} {_join(names)}{scene}."]
     return [_sentence_case(f"{_join(names)} {verb}{scene or ' here'}.")]
@@ -82,9 +72,7 @@ def _sentence(rng: np.random.Generator, told: Sequence[Subject], index: int, pla
     subject = told[index]
     if not subject.attributes:
         return f"Here is {_name(told, index, placed)}."
-    return _sentence_case(
-        f"{_name(told, index, placed)} {rng.choice(['wears', 'has'])} {_things(rng, subject)}."
-    )
+    return _sentence_case(f"{_name(told, index, placed)} {rng.choice(['wears', 'has'])} {_things(rng, subject)}.")
 
 
 def _name(told: Sequence[Subject], index: int, placed: bool) -> str:

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .looks import HAT_BASE, HEAD, SHOULDER, TROUSERS
-from .shapes import OUTLINE, Canvas, box, capsule, ellipse, stripes, taper
+from lumosx.playground.looks import HAT_BASE, HEAD, SHOULDER, TROUSERS
+from lumosx.playground.shapes import OUTLINE, Canvas, box, capsule, ellipse, stripes, taper
 
 PARTS = ("face", "hat", "shirt", "glasses", "body")
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Pixel (x, y) shows figure point ((x - centre) / unit, (ground - y) / unit); all fields [N], in pixels."""
+    """Pixel (x, y) shows figure point ((x - centre) / unit, (ground - y) / unit); fields [N], in pixels."""
 
     centre: Tensor
     ground: Tensor
@@ -38,7 +38,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the moving points are; all [N], in figure units. Hands are (x, y) of the left and the right one."""
+    """Where the moving points are; all [N], in figure units. Hands are (x, y), left and right."""
 
     left: tuple[Tensor, Tensor]
     right: tuple[Tensor, Tensor]
@@ -72,9 +72,7 @@ class Drawing:
         return self.x, self.y - HEAD - self.pose.nod[:, None, None]
 
 
-def draw_figures(
-    looks: Looks, pose: Pose, camera: Camera, show: dict[str, Tensor], height: int, width: int
-) -> Tensor:
+def draw_figures(looks: Looks, pose: Pose, camera: Camera, show: dict[str, Tensor], height: int, width: int) -> Tensor:
     """Premultiplied RGBA [N, 4, H, W] of N figures. `show` gives each of PARTS an opacity [N]."""
     x, y, pixel = camera.grid(height, width)
     canvas = Canvas(len(camera.unit), height, width, pixel)
@@ -93,9 +91,7 @@ def _back_hair(drawing: Drawing) -> None:
     top = look["head_height"]
     bottom = look["hair_bottom"] - HEAD
     half = (top - bottom) / 2
-    distance = box(
-        x, y - (top + bottom) / 2, look["head_width"] * 0.93 + look["hair_width"], half + 0.06, 0.3
-    )
+    distance = box(x, y - (top + bottom) / 2, look["head_width"] * 0.93 + look["hair_width"], half + 0.06, 0.3)
     drawing.canvas.paint(distance, look["hair"], drawing.show["face"], outline=True)
 
 
@@ -139,9 +135,7 @@ def _arms(drawing: Drawing) -> None:
         limbs.append(capsule(drawing.x, drawing.y, (shoulder_x, shoulder_y), (hand_x, hand_y), 0.1))
         sleeves.append(capsule(drawing.x, drawing.y, (shoulder_x, shoulder_y), cuff, 0.16))
         hands.append(ellipse(drawing.x - hand_x, drawing.y - hand_y, 0.15, 0.15))
-    canvas.paint(
-        torch.minimum(torch.minimum(*limbs), torch.minimum(*hands)), look["skin"], show["body"], outline=True
-    )
+    canvas.paint(torch.minimum(torch.minimum(*limbs), torch.minimum(*hands)), look["skin"], show["body"], outline=True)
     canvas.paint(torch.minimum(*sleeves), look["shirt_main"], show["shirt"], outline=True)
 
 
@@ -190,9 +184,7 @@ def _eyes(drawing: Drawing) -> None:
 def _mouth(drawing: Drawing) -> None:
     look, canvas, show, (x, y) = drawing.looks, drawing.canvas, drawing.show["face"], drawing.head()
     curve = look["mouth_curve"] * x.square()
-    canvas.paint(
-        box(x, y + 0.32 - curve, look["mouth_width"], torch.full_like(curve, 0.06), 0.04), look["mouth"], show
-    )
+    canvas.paint(box(x, y + 0.32 - curve, look["mouth_width"], torch.full_like(curve, 0.06), 0.04), look["mouth"], show)
     dark = look["hair"] * 0.5
     lines = torch.minimum((y + 0.12).abs(), (y + 0.26).abs()) - 0.03
     whiskers = torch.maximum(lines, (x.abs() - 0.56).abs() - 0.2)
@@ -213,9 +205,7 @@ def _hat(drawing: Drawing) -> None:
     look, canvas, show, (x, y) = drawing.looks, drawing.canvas, drawing.show["hat"], drawing.head()
     y = y - (HAT_BASE - HEAD)
     half = look["hat_height"] / 2
-    ball = ellipse(
-        x, y - look["hat_height"] - 0.06, look["hat_ball"].clamp(min=1e-3), look["hat_ball"].clamp(min=1e-3)
-    )
+    ball = ellipse(x, y - look["hat_height"] - 0.06, look["hat_ball"].clamp(min=1e-3), look["hat_ball"].clamp(min=1e-3))
     canvas.paint(ball, look["hat_second"], show * (look["hat_ball"] > 0).float(), outline=True)
     crown = box(
         x,
@@ -243,9 +233,7 @@ def draw_things(looks: Looks, camera: Camera, height: int, width: int) -> Tensor
     y = y - looks["middle"]
     cos, sin = torch.cos(looks["turn"]), torch.sin(looks["turn"])
     x, y = x * cos + y * sin, y * cos - x * sin
-    body = box(
-        x, y, taper(y, looks["bottom"], looks["top"], looks["height"]), looks["height"], looks["round"]
-    )
+    body = box(x, y, taper(y, looks["bottom"], looks["top"], looks["height"]), looks["height"], looks["round"])
     canvas.paint(body, looks["main"], outline=True)
     stripe = stripes(x, y, looks["band_angle"], torch.full_like(looks["band"], 2.0), looks["band"] * 0.6)
     canvas.paint(torch.maximum(body + OUTLINE, stripe), looks["second"])
@@ -256,9 +244,7 @@ def draw_backgrounds(looks: Looks, height: int, width: int) -> Tensor:
     """RGB [N, 3, H, W] in 0..1: a sky that pales to the horizon, three shapes of scenery, the ground."""
     device, count = looks["sky"].device, len(looks["sky"])
     aspect = width / height
-    camera = Camera(
-        *(torch.full((count,), value, device=device) for value in (width / 2, height / 2, height / 2))
-    )
+    camera = Camera(*(torch.full((count,), value, device=device) for value in (width / 2, height / 2, height / 2)))
     x, y, pixel = camera.grid(height, width)
     canvas = Canvas(count, height, width, pixel)
     share = ((y - looks["horizon"]) / (1 - looks["horizon"])).clamp(0, 1).unsqueeze(1)
@@ -269,9 +255,7 @@ def draw_backgrounds(looks: Looks, height: int, width: int) -> Tensor:
         shape = taper(left, looks[f"bottom{index}"] * aspect, looks[f"top{index}"] * aspect, half)
         shade = looks[colour] if index < 2 else looks["haze"] * 0.4 + looks["near"] * 0.6
         canvas.paint(
-            box(
-                x - looks[f"x{index}"] * aspect, left, shape, half, looks[f"round{index}"] * min(aspect, 1.0)
-            ),
+            box(x - looks[f"x{index}"] * aspect, left, shape, half, looks[f"round{index}"] * min(aspect, 1.0)),
             shade,
         )
     canvas.paint((y - looks["horizon"]).expand(count, height, width), looks["ground"])

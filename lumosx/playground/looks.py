@@ -84,7 +84,8 @@ FACES: dict[str, Ranges] = {
     "cat": _face(
         skin=Colour((0.0, 1.0), (0.1, 0.75), (0.35, 1.0)), head_width=(0.56, 0.62), head_height=(0.46, 0.52),
         hairline=(0.3, 0.4), hair_width=(0.0, 0.02), hair_bottom=(2.3, 2.4),
-        ear_size=(0.24, 0.3), ear_point=(0.85, 1.0), eye=Colour((0.12, 0.55), (0.6, 1.0), (0.35, 0.8)), mouth_curve=(1.0, 1.8), whiskers=(1.0, 1.0),
+        ear_size=(0.24, 0.3), ear_point=(0.85, 1.0), eye=Colour((0.12, 0.55), (0.6, 1.0), (0.35, 0.8)),
+        mouth_curve=(1.0, 1.8), whiskers=(1.0, 1.0),
     ),
 }  # fmt: skip
 
@@ -143,9 +144,7 @@ GLASSES: dict[str, Ranges] = {
         square=(0.0, 0.4),
         rim=(0.1, 0.13),
     ),
-    "sunglasses": _part(
-        "glasses", _LENSES, tint=(1.0, 1.0), size=(0.22, 0.26), square=(0.3, 0.9), rim=(0.07, 0.1)
-    ),
+    "sunglasses": _part("glasses", _LENSES, tint=(1.0, 1.0), size=(0.22, 0.26), square=(0.3, 0.9), rim=(0.07, 0.1)),
 }
 
 ATTRIBUTES: dict[str, dict[str, Ranges]] = {"hat": HATS, "shirt": SHIRTS, "glasses": GLASSES}
@@ -153,9 +152,18 @@ ATTRIBUTES: dict[str, dict[str, Ranges]] = {"hat": HATS, "shirt": SHIRTS, "glass
 
 def _thing(**changed: tuple[float, float] | Colour) -> Ranges:
     plain: Ranges = {
-        "main": VIVID, "second": VIVID, "bottom": (0.7, 0.8), "top": (0.7, 0.8), "middle": _NONE, "height": (0.7, 0.8),
-        "round": (0.05, 0.1), "turn": _NONE, "pole": _NONE, "band_angle": (0.0, 3.14159), "band": (0.45, 0.6),
-    }  # fmt: skip
+        "main": VIVID,
+        "second": VIVID,
+        "bottom": (0.7, 0.8),
+        "top": (0.7, 0.8),
+        "middle": _NONE,
+        "height": (0.7, 0.8),
+        "round": (0.05, 0.1),
+        "turn": _NONE,
+        "pole": _NONE,
+        "band_angle": (0.0, 3.14159),
+        "band": (0.45, 0.6),
+    }
     return plain | changed
 
 
@@ -170,9 +178,7 @@ OBJECTS: dict[str, Ranges] = {
         pole=(1.0, 1.0),
         band_angle=(1.57, 1.58),
     ),
-    "kite": _thing(
-        bottom=(0.6, 0.66), top=(0.6, 0.66), height=(0.6, 0.66), turn=(0.785, 0.785), round=(0.0, 0.02)
-    ),
+    "kite": _thing(bottom=(0.6, 0.66), top=(0.6, 0.66), height=(0.6, 0.66), turn=(0.785, 0.785), round=(0.0, 0.02)),
     "vase": _thing(
         bottom=(0.75, 0.85), top=(0.25, 0.35), height=(0.85, 0.9), round=(0.2, 0.25), band_angle=(1.57, 1.58)
     ),
@@ -182,7 +188,7 @@ _SHAPE = ("x", "y", "bottom", "top", "height", "round")
 
 
 def _scenery(horizon: tuple[float, float], *shapes: tuple[tuple[float, float], ...]) -> Ranges:
-    """Three shapes, each six ranges in the order of _SHAPE; frame coordinates: x and y in -1..1, y upwards."""
+    """Three shapes, each six ranges in _SHAPE's order; frame coordinates: x and y in -1..1, y upwards."""
     plain: Ranges = {"sky": PALE, "haze": PALE, "ground": SOFT, "far": SOFT, "near": SOFT, "horizon": horizon}
     return plain | {
         f"{name}{i}": span for i, shape in enumerate(shapes) for name, span in zip(_SHAPE, shape, strict=True)

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .figures import Camera, Pose, draw_figures, draw_things
-from .looks import HAT_BASE, SHOULDER, Look
-from .render import THING, Stage, pack, render_backdrops, shown, thing_height
-from .truth import Thing, Truth
+from lumosx.playground.figures import Camera, Pose, draw_figures, draw_things
+from lumosx.playground.looks import HAT_BASE, SHOULDER, Look
+from lumosx.playground.render import THING, Stage, pack, render_backdrops, shown, thing_height
+from lumosx.playground.truth import Thing, Truth
 
 REACH = 0.34  # figure units that a figure may be away from its standing pose
 BLUR = 0.7  # pixels
@@ -34,13 +34,12 @@ class Explanation:
 
 
 class Matcher:
-    """Compares one clip's frames with explanations. `frames` is uint8 or float [F, H, W, 3]; float in 0..1."""
+    """Compares one clip's frames with explanations. `frames` is uint8 [F, H, W, 3]."""
 
     def __init__(self, frames: Tensor, truth: Truth) -> None:
-        pixels = frames.float() / 255 if frames.dtype == torch.uint8 else frames.float()
         self.truth = truth
         self.stage = Stage.of(truth.size, len(truth.subjects))
-        self.frames = blur(pixels.permute(0, 3, 1, 2))
+        self.frames = blur(frames.permute(0, 3, 1, 2).float() / 255)
         self.backdrop = render_backdrops([truth], truth.size[1], truth.size[0], "cpu")
         self.reach = max(1, round(REACH * self.stage.unit))
 
@@ -54,21 +53,17 @@ class Matcher:
         """Opacities [E, H, W] of the explanations' visible parts."""
         return self._layers(slot, explanations, [(0.0, 0.0)] * len(explanations))[:, 3]
 
-    def _layers(
-        self, slot: int, explanations: Sequence[Explanation], offsets: list[tuple[float, float]]
-    ) -> Tensor:
+    def _layers(self, slot: int, explanations: Sequence[Explanation], offsets: list[tuple[float, float]]) -> Tensor:
         repeats = len(offsets) // len(explanations)
         width, height = self.truth.size
         x, y = (torch.tensor(values) for values in zip(*offsets, strict=True))
         unit = torch.full((len(offsets),), self.stage.unit)
         camera = Camera(self.stage.slots[slot] + x, self.stage.ground + y, unit)
         looks = {
-            name: v.repeat_interleave(repeats, 0)
-            for name, v in pack([e.look for e in explanations], "cpu").items()
+            name: v.repeat_interleave(repeats, 0) for name, v in pack([e.look for e in explanations], "cpu").items()
         }
         show = {
-            part: v.repeat_interleave(repeats)
-            for part, v in shown([set(e.parts) for e in explanations], "cpu").items()
+            part: v.repeat_interleave(repeats) for part, v in shown([set(e.parts) for e in explanations], "cpu").items()
         }
         return draw_figures(looks, Pose.standing(len(offsets)), camera, show, height, width)
 
@@ -82,20 +77,22 @@ class Matcher:
         anchors = masks if anchors is None else anchors
         rows, columns = (span(torch.maximum(masks, anchors).amax((0, axis))) for axis in (2, 1))
         padded = F.pad(self.frames, (self.reach,) * 4, mode="replicate")
-        window = padded[
-            :, :, rows.start : rows.stop + 2 * self.reach, columns.start : columns.stop + 2 * self.reach
-        ]
+        window = padded[:, :, rows.start : rows.stop + 2 * self.reach, columns.start : columns.stop + 2 * self.reach]
         cropped = pictures[..., rows, columns].flatten(0, 1)
 
         def distances(weights: Tensor) -> Tensor:
             every = weights[:, rows, columns].repeat_interleave(pictures.shape[1], 0)
-            return (
-                slide(window, cropped, every).unflatten(1, pictures.shape[:2]).flatten(2)
-            )  # [F, E, phase and offset]
+            return slide(window, cropped, every).unflatten(1, pictures.shape[:2]).flatten(2)  # [F, E, phase and offset]
 
         best = distances(anchors).argmin(2, keepdim=True)
         costs = distances(masks).gather(2, best)[:, :, 0].median(0).values
         return torch.where(masks.flatten(1).sum(1) > 0, costs, 1.0)
+
+    def flat_cost(self, mask: Tensor) -> Tensor:
+        """What one flat colour per frame would cost over mask [H, W]: what says nothing explains nothing."""
+        weights = mask / mask.sum().clamp(min=1e-6)
+        spread = self.frames - (self.frames * weights).sum((2, 3), keepdim=True)
+        return (spread.square().mean(1) * weights).sum((1, 2)).sqrt().median()
 
     def thing_cost(self, thing: Thing, places: Sequence[tuple[float, float, float]]) -> float:
         """Cost of an object at the best of `places`, each (x, y, leeway in x), in pixels.
@@ -108,17 +105,13 @@ class Matcher:
             torch.tensor([half + 0.5 + x for x, _ in PHASES]),
             torch.tensor([half + 0.5 + y for _, y in PHASES]),
         )
-        look = {
-            name: value.repeat_interleave(len(PHASES), 0) for name, value in pack([thing.look], "cpu").items()
-        }
+        look = {name: value.repeat_interleave(len(PHASES), 0) for name, value in pack([thing.look], "cpu").items()}
         camera = Camera(*centre, torch.full((len(PHASES),), unit))
         layers = draw_things(look, camera, 2 * half + 1, 2 * half + 1)
         around = self.frames.mean((0, 2, 3))[None, :, None, None]
         pictures = blur(around * (1 - layers[:, 3:]) + layers[:, :3])
         padded = F.pad(self.frames, (half,) * 4, mode="replicate")
-        distance = slide(padded, pictures, (layers[:, 3] > 0.7).float()).amin(
-            1
-        )  # [F, H, W]: the object's centre there
+        distance = slide(padded, pictures, (layers[:, 3] > 0.7).float()).amin(1)  # [F, H, W]: the object's centre there
         rows, columns = torch.meshgrid(
             torch.arange(distance.shape[1]) + 0.5, torch.arange(distance.shape[2]) + 0.5, indexing="ij"
         )
@@ -172,7 +165,7 @@ def reading_zone(part: str, stage: Stage, slot: int, size: tuple[int, int]) -> T
 
 
 def thing_places(truth: Truth, stage: Stage, holder_slot: int | None) -> list[tuple[float, float, float]]:
-    """Where an object may be seen, for `thing_cost`: on the ground anywhere, or in either hand of its holder."""
+    """Where an object may be seen, for `thing_cost`: anywhere on the ground, or in a hand of its holder."""
     thing = truth.object
     assert thing is not None
     if thing.holder is None:

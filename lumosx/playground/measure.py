@@ -17,16 +17,17 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from .figures import PARTS
-from .looks import FAMILIES
-from .matching import Explanation, Matcher, blur, reading_zone, thing_places
-from .render import FILLER, figure_look
-from .truth import Attribute, Truth
+from lumosx.errors import InputError
+from lumosx.playground.looks import FAMILIES
+from lumosx.playground.matching import Explanation, Matcher, blur, reading_zone, thing_places
+from lumosx.playground.render import FILLER, figure_look, worn_parts
+from lumosx.playground.truth import Attribute, Truth
 
 ABSENT = 0.2  # RMS colour difference (0..1) above which a part is not seen
 OBJECT_ABSENT = 0.12  # the same for an object, which may be anywhere and so has more chances to look seen
 UNLIKE = 0.3  # the same of two unrelated looks: likeness 0
 CLEARLY = 1.5  # an explanation this many times dearer than another one of the same slot is refused
+BLANK = 3.0  # a face is not seen if one flat colour fits this many times better
 RESAMPLES = 2000
 
 
@@ -35,11 +36,10 @@ class Reading:
     """What was read in one clip; lists over subjects or over attributes are in the order of the sequence.
 
     slots: per subject the slot its face is read in. owners: (subject, word) of each attribute -> the
-    subject on whom it
-    is seen. None means not seen. binding: per attribute, whether it is on its owner. placed: whether
-    everyone stands where the
-    caption says; None if it does not say. object_ok and background_likeness are None if the clip has none.
-    Likenesses go from 0 (unrelated or not seen) to 1 (as rendered).
+    subject on whom it is seen. None means not seen. binding: per attribute, whether it is on its owner.
+    placed: whether everyone stands where the caption says; None if it does not say. object_ok and
+    background_likeness are None if the clip has none, the latter also if figures hide it. Likenesses go
+    from 0 (unrelated or not seen) to 1 (as rendered).
     """
 
     slots: list[int | None]
@@ -54,12 +54,7 @@ class Reading:
     @property
     def all_ok(self) -> bool:
         """Every face seen, every attribute on its owner, the object there, everyone placed as told."""
-        return (
-            None not in self.slots
-            and all(self.binding)
-            and self.placed is not False
-            and self.object_ok is not False
-        )
+        return None not in self.slots and all(self.binding) and self.placed is not False and self.object_ok is not False
 
 
 @dataclass(frozen=True)
@@ -73,14 +68,12 @@ class Estimate:
 
 
 def read_clip(frames: np.ndarray, truth: Truth) -> Reading:
-    """Read uint8 frames [F, H, W, 3] of a clip generated from `truth`'s scene. Raises ValueError for another
+    """Read uint8 frames [F, H, W, 3] of a clip generated from `truth`'s scene. Raises InputError for another
     size.
     """
     width, height = truth.size
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (height, width, 3):
-        raise ValueError(
-            f"frames must be uint8 [F, {height}, {width}, 3], got {frames.dtype} {list(frames.shape)}"
-        )
+        raise InputError(f"frames must be uint8 [F, {height}, {width}, 3], got {frames.dtype} {list(frames.shape)}")
     with torch.no_grad():
         return _read(Matcher(torch.from_numpy(frames), truth), truth)
 
@@ -118,8 +111,9 @@ def _read(matcher: Matcher, truth: Truth) -> Reading:
 
 
 def _face_costs(matcher: Matcher, truth: Truth) -> tuple[Tensor, Tensor]:
-    """Costs [subject, slot] of every face in every slot: over its own pixels, and over those of all faces.
+    """Costs of every face in every slot: own pixels [subject, slot], those of all faces [subject + 1, slot].
 
+    The second one's last row is BLANK times what a flat patch would cost: an empty frame has no face.
     Each face is tried without and with every pair of glasses of the clip, because they hide the eyes.
     """
     bare = frozenset({"face", "body", "shirt"})
@@ -131,13 +125,12 @@ def _face_costs(matcher: Matcher, truth: Truth) -> tuple[Tensor, Tensor]:
     shapes = [Explanation(face, frozenset({"face"})) for face in faces]
     own, rival = [], []
     for slot in range(len(faces)):
-        masks = matcher.silhouettes(slot, shapes).square() * reading_zone(
-            "face", matcher.stage, slot, truth.size
-        )
+        masks = matcher.silhouettes(slot, shapes).square() * reading_zone("face", matcher.stage, slot, truth.size)
         pictures = matcher.draw(slot, explanations)
         for costs, kind in ((own, masks), (rival, masks.amax(0).expand_as(masks))):
             tried = matcher.costs(pictures, kind[owner])
             costs.append(torch.stack([tried[owner == index].amin() for index in range(len(faces))]))
+        rival[-1] = torch.cat([rival[-1], BLANK * matcher.flat_cost(masks.amax(0))[None]])
     return torch.stack(own, 1), torch.stack(rival, 1)
 
 
@@ -160,16 +153,12 @@ def _attribute_costs(
         figures = [Explanation(face | item.look, parts) for _, item in worn]
         bare = Explanation(face, parts if family == "shirt" else parts - {family})
         shapes = [Explanation(figure.look, frozenset({family})) for figure in figures]
-        masks = matcher.silhouettes(slot, shapes).square() * reading_zone(
-            family, matcher.stage, slot, truth.size
-        )
+        masks = matcher.silhouettes(slot, shapes).square() * reading_zone(family, matcher.stage, slot, truth.size)
         pictures = matcher.draw(slot, [*figures, bare])
         every = masks.amax(0).expand(len(pictures), -1, -1)
         anchors = every
         if family == "glasses":
-            anchors = reading_zone("face", matcher.stage, slot, truth.size) * matcher.silhouettes(
-                slot, [bare]
-            )
+            anchors = reading_zone("face", matcher.stage, slot, truth.size) * matcher.silhouettes(slot, [bare])
             anchors = anchors.expand_as(every)
         own.append(matcher.costs(pictures[:-1], masks, anchors[:-1]))
         rival.append(matcher.costs(pictures, every, anchors))
@@ -180,14 +169,12 @@ def _assign(own: Tensor, rival: Tensor) -> tuple[list[int], list[bool]]:
     """Slots for the rows of `own` [rows, slots] at the least total cost, and whether each is really seen
     there.
 
-    `rival` has the same rows over common pixels, and perhaps one more: the figure without any of them.
+    `rival` has the same rows over common pixels, and one more: what is seen where none of them is.
     """
     count = len(own)
     tried, least = rival[:count], rival[:count].amin(0)
-    likely = (own < ABSENT) & (tried <= CLEARLY * least)
-    if len(rival) > count:
-        likely &= tried < rival[-1]
-    # A place where it is not seen is as good as any other such place; how dear it is there must push nobody else away.
+    likely = (own < ABSENT) & (tried <= CLEARLY * least) & (tried < rival[-1])
+    # Places where it is not seen are all alike: how dear it is there must push nobody else away.
     _, slots = linear_sum_assignment((torch.where(likely, tried, ABSENT) + 1e-3 * tried).numpy())
     places = [int(slot) for slot in slots]
     return places, [bool(likely[row, slot]) for row, slot in enumerate(places)]
@@ -202,15 +189,14 @@ def _object_seen(matcher: Matcher, truth: Truth, slots: Sequence[int | None]) ->
 
 
 def _background_likeness(matcher: Matcher, truth: Truth) -> float | None:
-    """Likeness of what figures do not cover, in the median of the frames; None if the clip has no background."""
+    """Likeness of what figures leave free, in the median frame; None without background or where none is free."""
     if truth.background is None:
         return None
-    dressed = [Explanation(figure_look(subject), frozenset(PARTS)) for subject in truth.subjects]
-    covered = torch.stack([matcher.silhouettes(slot, dressed).amax(0) for slot in range(len(dressed))]).amax(
-        0
-    )
-    reach = matcher.reach
-    free = F.max_pool2d(covered[None], 2 * reach + 1, 1, reach)[0] < 0.01
+    parts = frozenset().union(*(worn_parts(subject) for subject in truth.subjects))
+    dressed = [Explanation(figure_look(subject), parts) for subject in truth.subjects]
+    covered = torch.stack([matcher.silhouettes(slot, dressed).amax(0) for slot in range(len(dressed))]).amax(0)
+    margin = matcher.reach // 2
+    free = F.max_pool2d(covered[None], 2 * margin + 1, 1, margin)[0] < 0.01
     if truth.object is not None:
         free[round(matcher.stage.ground - matcher.stage.unit) :] = False
     difference = matcher.frames.median(0).values - blur(matcher.backdrop)[0]
@@ -226,11 +212,11 @@ def binding_accuracy(readings: Sequence[Reading]) -> Estimate:
 
     The attributes of one clip stand and fall together, so the interval is a bootstrap over clips (percentiles
     of 2000 resamples, fixed seed). Where all attributes agree a bootstrap has no spread; there it is Wilson's
-    over the number of clips. Raises ValueError when no reading has an attribute.
+    over the number of clips. Raises InputError when no reading has an attribute.
     """
     counted = [reading.binding for reading in readings if reading.binding]
     if not counted:
-        raise ValueError("no reading has an attribute: nothing to take a mean of")
+        raise InputError("no reading has an attribute: nothing to take a mean of")
     hits, sizes = (
         np.array([sum(binding) for binding in counted]),
         np.array([len(binding) for binding in counted]),
@@ -247,4 +233,5 @@ def binding_accuracy(readings: Sequence[Reading]) -> Estimate:
 def _wilson(mean: float, n: int, z: float = 1.96) -> tuple[float, float]:
     centre, half = mean + z * z / (2 * n), z * np.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, float((centre - half) / scale)), min(1.0, float((centre + half) / scale))
+    low, high = float((centre - half) / scale), float((centre + half) / scale)
+    return (0.0 if mean == 0 else low), (1.0 if mean == 1 else high)  # exact at the ends

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .figures import PARTS, Camera, Looks, Pose, draw_backgrounds, draw_figures, draw_things
-from .looks import ATTRIBUTES, BARE, FACES, HAT_BASE, HEAD, SHOULDER, STUDIO, Colour, Look
-from .truth import Subject, Thing, Truth
+from lumosx.playground.figures import PARTS, Camera, Looks, Pose, draw_backgrounds, draw_figures, draw_things
+from lumosx.playground.looks import ATTRIBUTES, BARE, FACES, HAT_BASE, HEAD, SHOULDER, STUDIO, Colour, Look
+from lumosx.playground.truth import Subject, Thing, Truth
 
 TALL = 3.9  # figure units a frame's height must hold
 GROUND = 0.24  # of a unit, from the frame's lower edge to the figures' feet
@@ -24,7 +24,7 @@ THING = 0.48  # an object's unit, in figure units
 VIEWS = {  # what a reference shows: centre and half side, in figure units
     "face": (HEAD - 0.02, 0.95),
     "hat": (HAT_BASE + 0.42, 0.86),
-    "shirt": (SHOULDER - 0.48, 0.95),
+    "shirt": (SHOULDER - 0.48, 1.02),
     "glasses": (HEAD + 0.02, 0.62),
 }
 
@@ -83,9 +83,7 @@ def worn_parts(subject: Subject) -> set[str]:
 
 def shown(parts: Sequence[set[str]], device: torch.device | str) -> dict[str, Tensor]:
     """Opacities [N] for `draw_figures`, from the set of visible parts of each drawing."""
-    return {
-        part: torch.tensor([float(part in visible) for visible in parts], device=device) for part in PARTS
-    }
+    return {part: torch.tensor([float(part in visible) for visible in parts], device=device) for part in PARTS}
 
 
 @dataclass(frozen=True)
@@ -98,15 +96,13 @@ class Moves:
 
 
 def move(subjects: Sequence[Subject], frames: int, device: torch.device | str) -> Moves:
-    """Let every subject wave, nod or walk for `frames` frames; a clip is one and a half turns of the motion."""
+    """Let every subject wave, nod or walk for `frames` frames, one and a half turns of the motion."""
 
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, device=device)[:, None]
 
     motions = [subject.motion for subject in subjects]
-    verb = {
-        name: column([float(motion.verb == name) for motion in motions]) for name in ("wave", "nod", "walk")
-    }
+    verb = {name: column([float(motion.verb == name) for motion in motions]) for name in ("wave", "nod", "walk")}
     side = column([float(motion.side) for motion in motions])
     time = torch.arange(frames, device=device)[None] / max(frames - 1, 1)
     angle = 2 * math.pi * (1.5 * time + column([motion.phase for motion in motions]))
@@ -132,9 +128,7 @@ def render_clips(truths: Sequence[Truth], device: torch.device | str = "cpu") ->
     clip = render_backdrops(truths, height, width, device)
     clip = clip.unsqueeze(1).repeat(1, frames, 1, 1, 1)  # [B, F, 3, H, W] while painting
     members = [
-        (b, subject)
-        for b, truth in enumerate(truths)
-        for subject in sorted(truth.subjects, key=lambda s: s.slot)
+        (b, subject) for b, truth in enumerate(truths) for subject in sorted(truth.subjects, key=lambda s: s.slot)
     ]
     subjects = [subject for _, subject in members]
     moves = move(subjects, frames, device)
@@ -145,9 +139,7 @@ def render_clips(truths: Sequence[Truth], device: torch.device | str = "cpu") ->
 
     unit = per_frame([stage.unit for stage in stages])
     centre = per_frame([stage.slots[subject.slot] for stage, subject in zip(stages, subjects, strict=True)])
-    camera = Camera(
-        centre + moves.x * unit, per_frame([stage.ground for stage in stages]) - moves.y * unit, unit
-    )
+    camera = Camera(centre + moves.x * unit, per_frame([stage.ground for stage in stages]) - moves.y * unit, unit)
     looks = {
         name: value.repeat_interleave(frames, dim=0)
         for name, value in pack([figure_look(s) for s in subjects], device).items()
@@ -156,9 +148,7 @@ def render_clips(truths: Sequence[Truth], device: torch.device | str = "cpu") ->
         part: value.repeat_interleave(frames)
         for part, value in shown([worn_parts(s) for s in subjects], device).items()
     }
-    layers = draw_figures(looks, moves.pose, camera, show, height, width).unflatten(
-        0, (len(subjects), frames)
-    )
+    layers = draw_figures(looks, moves.pose, camera, show, height, width).unflatten(0, (len(subjects), frames))
     for slot in range(max(subject.slot for subject in subjects) + 1):
         rows = [row for row, subject in enumerate(subjects) if subject.slot == slot]
         _lay_over(clip, [members[row][0] for row in rows], layers[rows])
@@ -193,17 +183,14 @@ def _lay_things(
             ys.append(torch.full((frames,), stage.ground - thing_height(thing) * THING * stage.unit))
         else:
             holder = truths[b].subjects[thing.holder]
-            row = next(
-                i for i, (clip_row, subject) in enumerate(members) if clip_row == b and subject is holder
-            )
+            row = next(i for i, (clip_row, subject) in enumerate(members) if clip_row == b and subject is holder)
             steps = slice(row * frames, (row + 1) * frames)
             hand = moves.pose.left if holder.motion.side > 0 else moves.pose.right
             xs.append((camera.centre[steps] + 0.8 * hand[0][steps] * stage.unit).cpu())
             ys.append((camera.ground[steps] - (hand[1][steps] - 0.1) * stage.unit).cpu())
     place = Camera(*(torch.cat(values).to(device) for values in (xs, ys, units)))
     looks = {
-        name: value.repeat_interleave(frames, dim=0)
-        for name, value in pack([t.look for t in things], device).items()
+        name: value.repeat_interleave(frames, dim=0) for name, value in pack([t.look for t in things], device).items()
     }
     _lay_over(clip, rows, draw_things(looks, place, height, width).unflatten(0, (len(rows), frames)))
 
@@ -230,17 +217,13 @@ def render_references(
 
     Everything but the background stands alone on white in a centred square of the picture's short side.
     """
-    figures = [
-        (b, s, part) for b, truth in enumerate(truths) for s in truth.subjects for part in members_of(s)
-    ]
+    figures = [(b, s, part) for b, truth in enumerate(truths) for s in truth.subjects for part in members_of(s)]
     side = min(height, width)
 
     def square(centres: list[float], halves: list[float]) -> Camera:
         half = torch.tensor(halves, device=device)
         unit = side / 2 / half
-        return Camera(
-            torch.full_like(unit, width / 2), height / 2 + torch.tensor(centres, device=device) * unit, unit
-        )
+        return Camera(torch.full_like(unit, width / 2), height / 2 + torch.tensor(centres, device=device) * unit, unit)
 
     camera = square([VIEWS[part][0] for _, _, part in figures], [VIEWS[part][1] for _, _, part in figures])
     looks = pack([figure_look(subject) for _, subject, _ in figures], device)
@@ -254,9 +237,7 @@ def render_references(
             pieces[b].append(backdrops[b])
     if with_thing:
         camera = square([0.0] * len(with_thing), [1.12] * len(with_thing))
-        drawn = _on_white(
-            draw_things(pack([thing.look for _, thing in with_thing], device), camera, height, width)
-        )
+        drawn = _on_white(draw_things(pack([thing.look for _, thing in with_thing], device), camera, height, width))
         for (b, _), picture in zip(with_thing, drawn, strict=True):
             pieces[b].append(picture)
     for (b, _, _), picture in zip(figures, members, strict=True):

@@ -15,9 +15,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .captions import write_caption
-from .looks import ATTRIBUTES, BACKGROUNDS, FACES, FAMILIES, OBJECTS, RGB, Colour, Look, Ranges
-from .truth import Attribute, Backdrop, Motion, Subject, Thing, Truth
+from lumosx.errors import InputError
+from lumosx.playground.captions import write_caption
+from lumosx.playground.looks import (
+    ATTRIBUTES,
+    BACKGROUNDS,
+    FACES,
+    FAMILIES,
+    OBJECTS,
+    RGB,
+    Colour,
+    Look,
+    Ranges,
+)
+from lumosx.playground.truth import Attribute, Backdrop, Motion, Subject, Thing, Truth
 
 VERBS = ("wave", "nod", "walk")
 APART = 0.45  # least difference (RGB distance, 0..1.73) of two things of one family in one clip
@@ -39,37 +50,31 @@ class Wishes:
 
     def __post_init__(self) -> None:
         if self.subjects is not None and not 1 <= self.subjects <= 4:
-            raise ValueError(f"subjects must be 1 to 4, got {self.subjects}")
+            raise InputError(f"subjects must be 1 to 4, got {self.subjects}")
         if self.subjects == 1 and self.same_noun:
-            raise ValueError("same_noun=True needs two subjects or more")
+            raise InputError("same_noun=True needs two subjects or more")
 
 
 def sample_truth(seed: int, split: str, size: tuple[int, int], frames: int, wishes: Wishes) -> Truth:
-    """Everything about clip `seed` of `split`. Raises ValueError for a negative seed."""
+    """Everything about clip `seed` of `split`. Raises InputError for a negative seed."""
     if seed < 0:
-        raise ValueError(f"seeds must be 0 or more, got {seed}")
+        raise InputError(f"seeds must be 0 or more, got {seed}")
     stream = int.from_bytes(hashlib.blake2b(split.encode(), digest_size=8).digest(), "little")
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, stream], dtype=np.uint64)))
     count = wishes.subjects or _count(rng, size[0], wishes.same_noun)
     placed = _wish(rng, wishes.placed, PLACED)
-    subjects = _subjects(
-        rng, count, _nouns(rng, count, _wish(rng, wishes.same_noun, SAME_NOUN) and count > 1)
-    )
+    subjects = _subjects(rng, count, _nouns(rng, count, _wish(rng, wishes.same_noun, SAME_NOUN) and count > 1))
     background = _backdrop(rng) if _wish(rng, wishes.background, BACKGROUND) else None
     thing = _thing(rng, subjects) if rng.random() < OBJECT else None
     told = tuple(int(index) for index in rng.permutation(count))
     holder = subjects[thing.holder] if thing is not None and thing.holder is not None else None
-    prompt, occurrences = write_caption(
-        rng, [subjects[index] for index in told], thing, holder, background, placed
-    )
+    prompt, occurrences = write_caption(rng, [subjects[index] for index in told], thing, holder, background, placed)
     subjects = [_with_occurrences(subject, subjects, occurrences) for subject in subjects]
     return Truth(seed, split, size, frames, prompt, placed, told, tuple(subjects), thing, background)
 
 
 def _wish(rng: np.random.Generator, wish: bool | None, chance: float) -> bool:
-    drawn = bool(
-        rng.random() < chance
-    )  # drawn even when fixed, so that a wish changes nothing else of the clip
+    drawn = bool(rng.random() < chance)  # drawn even when fixed, so that a wish changes nothing else of the clip
     return drawn if wish is None else wish
 
 
@@ -97,17 +102,16 @@ def _subjects(rng: np.random.Generator, count: int, nouns: list[str]) -> list[Su
     for index in range(count):
         face = _apart(rng, FACES[nouns[index]], faces, ("skin", "hair"))
         faces.append(face)
-        attributes = tuple(_attribute(rng, family, worn[family]) for family in _families(rng))
+        attributes = tuple(_attribute(rng, family, worn[family]) for family in _families(rng, count))
         motion = Motion(str(rng.choice(VERBS)), float(rng.random()), int(rng.choice([-1, 1])))
         shift = float(rng.uniform(-0.06, 0.06))
-        subjects.append(
-            Subject(f"s{index + 1}", nouns[index], face, attributes, int(slots[index]), shift, motion)
-        )
+        subjects.append(Subject(f"s{index + 1}", nouns[index], face, attributes, int(slots[index]), shift, motion))
     return subjects
 
 
-def _families(rng: np.random.Generator) -> list[str]:
-    count = rng.choice(4, p=[0.05, 0.3, 0.45, 0.2])
+def _families(rng: np.random.Generator, subjects: int) -> list[str]:
+    most = 3 if subjects < 4 else 2  # a caption of four fully dressed people would be too long
+    count = min(int(rng.choice(4, p=[0.05, 0.3, 0.45, 0.2])), most)
     return [str(family) for family in rng.choice(FAMILIES, size=count, replace=False, p=[0.4, 0.4, 0.2])]
 
 
@@ -129,15 +133,11 @@ def _backdrop(rng: np.random.Generator) -> Backdrop:
     return Backdrop(word, _draw(rng, BACKGROUNDS[word]))
 
 
-def _with_occurrences(
-    subject: Subject, everyone: Sequence[Subject], found: dict[str, tuple[int, ...]]
-) -> Subject:
+def _with_occurrences(subject: Subject, everyone: Sequence[Subject], found: dict[str, tuple[int, ...]]) -> Subject:
     """Note an attribute's occurrences where somebody else wears a thing of the same word."""
 
     def shared(word: str) -> bool:
-        return any(
-            item.word == word for other in everyone if other is not subject for item in other.attributes
-        )
+        return any(item.word == word for other in everyone if other is not subject for item in other.attributes)
 
     attributes = [
         replace(item, occurrence=found[f"{subject.id}.{item.family}"] if shared(item.word) else None)
@@ -157,9 +157,7 @@ def _colour(rng: np.random.Generator, ranges: Colour) -> RGB:
     return colorsys.hsv_to_rgb(*(float(rng.uniform(*span)) for span in ranges))
 
 
-def _apart(
-    rng: np.random.Generator, ranges: Ranges, others: Sequence[Look], colours: tuple[str, str]
-) -> Look:
+def _apart(rng: np.random.Generator, ranges: Ranges, others: Sequence[Look], colours: tuple[str, str]) -> Look:
     """The first look drawn that differs from all `others` by APART, or the most different of TRIES."""
     drawn: list[tuple[float, Look]] = []
     for _ in range(TRIES):

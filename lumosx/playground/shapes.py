@@ -70,10 +70,8 @@ class Canvas:
         self.rgba = torch.zeros(count, 4, height, width, device=pixel.device)
         self.pixel = pixel
 
-    def paint(
-        self, distance: Tensor, colour: Tensor, amount: Tensor | float = 1.0, *, outline: bool = False
-    ) -> None:
-        """Paint where `distance` < 0 with `colour` [N, 3]; `amount` ([N, 1, 1] or a number) is its opacity."""
+    def paint(self, distance: Tensor, colour: Tensor, amount: Tensor | float = 1.0, *, outline: bool = False) -> None:
+        """Paint where `distance` < 0 with `colour` [N, 3]; `amount` ([N, 1, 1] or number) is its opacity."""
         if outline:
             self.paint(distance, colour * OUTLINE_SHADE, amount)
             distance = distance + OUTLINE

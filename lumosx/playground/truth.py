@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .looks import Look
+from lumosx.playground.looks import Look
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One thing that a subject wears. `occurrence` counts its word in the prompt where two entities share it."""
+    """One thing that a subject wears. `occurrence` numbers its word in the prompt where others share it."""
 
     family: str
     word: str
@@ -69,7 +69,7 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Truth:
-    """One clip. `subjects` are in the order of the sequence; `told` lists them in the order of the caption."""
+    """One clip. `subjects` are in the order of the sequence; `told` is the order of the caption."""
 
     seed: int
     split: str
@@ -85,11 +85,7 @@ class Truth:
     @property
     def attributes(self) -> list[tuple[int, Attribute]]:
         """(subject index, attribute) of every attribute, in the order of the sequence."""
-        return [
-            (index, attribute)
-            for index, subject in enumerate(self.subjects)
-            for attribute in subject.attributes
-        ]
+        return [(index, attribute) for index, subject in enumerate(self.subjects) for attribute in subject.attributes]
 
     def with_subjects(self, subjects: list[Subject]) -> Truth:
         """The same clip with other subjects: planted faults are made this way."""
@@ -110,9 +106,7 @@ class Truth:
                 "told": tuple(data["told"]),
                 "subjects": tuple(_subject(subject) for subject in data["subjects"]),
                 "object": None if thing is None else Thing(**thing | {"look": _look(thing["look"])}),
-                "background": None
-                if backdrop is None
-                else Backdrop(**backdrop | {"look": _look(backdrop["look"])}),
+                "background": None if backdrop is None else Backdrop(**backdrop | {"look": _look(backdrop["look"])}),
             }
         )
 
@@ -132,6 +126,4 @@ def _subject(data: dict[str, Any]) -> Subject:
         )
         for item in data["attributes"]
     )
-    return Subject(
-        **data | {"look": _look(data["look"]), "attributes": attributes, "motion": Motion(**data["motion"])}
-    )
+    return Subject(**data | {"look": _look(data["look"]), "attributes": attributes, "motion": Motion(**data["motion"])})

@@ -7,18 +7,20 @@ and every owner, what a model must not know is never in the text, and what it ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .render import render_clips, render_references
-from .sampling import Wishes, sample_truth
-from .truth import Subject, Truth
+from lumosx.errors import InputError
+from lumosx.playground.render import render_backdrops, render_clips, render_references
+from lumosx.playground.sampling import Wishes, sample_truth
+from lumosx.playground.truth import Subject, Truth
 
 
 @dataclass(frozen=True)
@@ -38,22 +40,24 @@ class Clips:
     def __len__(self) -> int:
         return len(self.truth)
 
+    def frames(self, index: int) -> np.ndarray:
+        """Clip `index` as uint8 [F, H, W, 3], as `read_clip` takes it."""
+        return to_uint8(self.video[index]).permute(1, 2, 3, 0).cpu().numpy()
+
     @cached_property
     def scenes(self) -> list[dict[str, Any]]:
         """Every clip as a dict in the scene format, pictures as high as the clip."""
-        height = self.truth[0].size[1]
-        pictures = render_references(self.truth, height, height)
+        width, height = self.truth[0].size
+        pictures = self.references if width == height else render_references(self.truth, height, height)
         return [
-            _scene(truth, _pictures(truth, items, height))
-            for truth, items in zip(self.truth, pictures, strict=True)
+            _scene(truth, _pictures(truth, items, height)) for truth, items in zip(self.truth, pictures, strict=True)
         ]
 
     def scene(self, index: int, picture_size: int = 128) -> dict[str, Any]:
         """Clip `index` as a dict in the scene format; `image` values are PIL pictures `picture_size` high."""
         truth = self.truth[index]
-        return _scene(
-            truth, _pictures(truth, render_references([truth], picture_size, picture_size)[0], picture_size)
-        )
+        references = render_references([truth], picture_size, picture_size)[0]
+        return _scene(truth, _pictures(truth, references, picture_size))
 
 
 @dataclass(frozen=True)
@@ -77,26 +81,27 @@ class World:
         """One clip a seed (0 or more); the same arguments give the same bytes, and splits never share a draw.
 
         `subjects`, `placed` (the caption says where they stand), `same_noun` (two share their noun) and
-        `background` are drawn per clip where they are None. Raises ValueError for values that no clip can
+        `background` are drawn per clip where they are None. Raises InputError for values that no clip can
         have.
         """
         wishes = Wishes(subjects, placed, same_noun, background)
-        return self.draw(
-            [sample_truth(seed, split, self.size, self.frames, wishes) for seed in seeds], device=device
-        )
+        truths = [sample_truth(seed, split, self.size, self.frames, wishes) for seed in seeds]
+        return self.draw(truths, device=device)
 
     def draw(self, truths: Sequence[Truth], *, device: torch.device | str = "cpu") -> Clips:
-        """Render given truths, edited ones too. They must have this world's size and frames (ValueError)."""
+        """Render given truths, edited ones too. Raises InputError if one has another size or length."""
         wrong = {(truth.size, truth.frames) for truth in truths} - {(self.size, self.frames)}
         if wrong or not truths:
-            raise ValueError(
-                f"this world draws {self.size} x {self.frames}; got {sorted(wrong) or 'no truth at all'}"
-            )
+            raise InputError(f"this world draws {self.size} x {self.frames}; got {sorted(wrong) or 'no truth at all'}")
         width, height = self.size
         with torch.no_grad():
-            return Clips(
-                render_clips(truths, device), render_references(truths, height, width, device), list(truths)
-            )
+            video = render_clips(truths, device)
+            return Clips(video, render_references(truths, height, width, device), list(truths))
+
+
+def to_uint8(pixels: Tensor) -> Tensor:
+    """Values in [-1, 1] as bytes."""
+    return pixels.add(1).mul(127.5).round().clamp(0, 255).byte()
 
 
 def _pictures(truth: Truth, references: Tensor, height: int) -> list[Image.Image]:
@@ -104,15 +109,13 @@ def _pictures(truth: Truth, references: Tensor, height: int) -> list[Image.Image
     pictures = [_picture(reference) for reference in references]
     width, full = truth.size
     if truth.background is not None and width != full:
-        wide = render_references([truth], height, round(height * width / full))[0][0]
-        pictures[0] = _picture(wide)
+        wide = render_backdrops([truth], height, round(height * width / full), "cpu")[0]
+        pictures[0] = _picture(wide * 2 - 1)
     return pictures
 
 
 def _picture(pixels: Tensor) -> Image.Image:
-    return Image.fromarray(
-        pixels.add(1).mul(127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-    )
+    return Image.fromarray(to_uint8(pixels).permute(1, 2, 0).cpu().numpy())
 
 
 def _scene(truth: Truth, pictures: list[Image.Image]) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def _scene(truth: Truth, pictures: list[Image.Image]) -> dict[str, Any]:
     return scene
 
 
-def _subject(subject: Subject, images: Any) -> dict[str, Any]:
+def _subject(subject: Subject, images: Iterator[Image.Image]) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": subject.id, "word": subject.word, "face": next(images), "attributes": []}
     for attribute in subject.attributes:
         item: dict[str, Any] = {"word": attribute.word, "image": next(images)}

@@ -130,9 +130,7 @@ class TokenLayout:
             member = None
             if reference.subject is not None:
                 member = self.subjects[:index].count(reference.subject)
-            segments.append(
-                Segment(reference.role, reference.subject, member, start, start + self.reference_tokens)
-            )
+            segments.append(Segment(reference.role, reference.subject, member, start, start + self.reference_tokens))
         return segments
 
     @cached_property

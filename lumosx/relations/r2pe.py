@@ -12,9 +12,7 @@ TABLE_LENGTH = 1024  # positions per axis that Wan2.1 was trained with
 THETA = 10000.0
 
 
-def relational_positions(
-    video: tuple[int, int, int], subjects: list[int | None], *, r2pe: bool = True
-) -> Tensor:
+def relational_positions(video: tuple[int, int, int], subjects: list[int | None], *, r2pe: bool = True) -> Tensor:
     """Positions (t, h, w) of every token, equation (1).
 
     Args:
@@ -70,8 +68,9 @@ def rotary_table(
         if needed > table_length:
             if not ntk_scaling:
                 raise ValueError(
-                    f"R2PE needs {needed} positions on axis '{AXES[axis]}' but the model was trained with {table_length}: "
-                    "use fewer pictures a subject (or frames), a smaller size, or the model's config rope_ntk_scaling=true"
+                    f"R2PE needs {needed} positions on axis '{AXES[axis]}' but the model was trained with "
+                    f"{table_length}: use fewer pictures a subject (or frames), a smaller size, or the model's config "
+                    "rope_ntk_scaling=true"
                 )
             theta *= (needed / table_length) ** (channels / (channels - 2))
         exponents = torch.arange(0, channels, 2, dtype=torch.float64, device=positions.device) / channels

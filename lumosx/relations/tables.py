@@ -14,7 +14,7 @@ Extent = tuple[int, int]
 
 @dataclass(frozen=True)
 class SegmentRow:
-    """A segment and its R2PE positions, equation (1). `t`, `h`, `w` are the first and the last position on each axis."""
+    """A segment and its R2PE positions, equation (1): the first and the last one on each axis."""
 
     name: str
     subject: int | None
@@ -27,7 +27,7 @@ class SegmentRow:
 
 @dataclass(frozen=True)
 class CsamRow:
-    """What the queries of one segment see, equation (2): key ranges [k0, k1), and for every segment whether it is seen."""
+    """What the queries of one segment see, equation (2): key ranges [k0, k1), and whether each segment is seen."""
 
     name: str
     queries: Extent

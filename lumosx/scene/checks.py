@@ -40,9 +40,7 @@ def check_scene(spec: SceneSpec, prompt: str, report: Report, require_consent: b
     if require_consent:
         for index, subject in enumerate(spec.subjects):
             if not (subject.consent or "").strip():
-                text = (
-                    f"{subject.id} has no `consent`, which this run requires; refer to the permission there"
-                )
+                text = f"{subject.id} has no `consent`, which this run requires; refer to the permission there"
                 report.add("LX230", ("subjects", index, "consent"), text)
 
 
@@ -62,9 +60,7 @@ def _check_counts(spec: SceneSpec, report: Report) -> None:
             text = f"{subject.id} has {parts} attributes; the paper advises at most {MAX_ATTRIBUTES}"
             report.add("LX140", (*path, "attributes"), text)
         if subject.face is None and parts:
-            report.add(
-                "LX131", path, f"{subject.id} has attributes but no face: the person is up to the model"
-            )
+            report.add("LX131", path, f"{subject.id} has attributes but no face: the person is up to the model")
         if report.faulty(path):
             continue
         if subject.face is None and not parts:
@@ -114,9 +110,7 @@ def check_owners(
     report: Report,
 ) -> None:
     """LX124: the attribute stands next to somebody else. LX132: clothing without a picture."""
-    faces = [
-        (span, e.subject) for e in entities if e.kind == "face" and e.subject is not None for span in e.spans
-    ]
+    faces = [(span, e.subject) for e in entities if e.kind == "face" and e.subject is not None for span in e.spans]
     for entity, written in zip(entities, declared, strict=True):
         if entity.kind != "attribute" or entity.subject is None or not entity.spans:
             continue
@@ -124,9 +118,7 @@ def check_owners(
         if all(near and entity.subject not in near for near in neighbours):
             other = names[min(neighbours[0])]
             text = f"{entity.words[0]!r} belongs to {names[entity.subject]} but stands nearer to {other}"
-            report.add(
-                "LX124", (*written.path, "word"), f"{text} in the prompt; check the owner, or reword it"
-            )
+            report.add("LX124", (*written.path, "word"), f"{text} in the prompt; check the owner, or reword it")
     if faces:
         _note_clothing(prompt, entities, report)
 
@@ -156,9 +148,7 @@ def _note_clothing(prompt: str, entities: Sequence[Entity], report: Report) -> N
         spans = find_phrase(name, prompt)
         if any(not any(overlap(span, other) for other in pictured) for span in spans):
             bare.append(name)
-    bare += [
-        e.words[0] for e in entities if e.image is None and e.kind == "attribute" and e.words[0] not in bare
-    ]
+    bare += [e.words[0] for e in entities if e.image is None and e.kind == "attribute" and e.words[0] not in bare]
     if bare:
         listed = ", ".join(map(repr, bare))
         report.add("LX132", ("prompt",), f"no picture for {listed}: only the text says how these look")
@@ -176,17 +166,14 @@ def check_cancellation(
     told: set[tuple[str, tuple[int, ...]]] = set()
     for entity, written in zip(entities, declared, strict=True):
         for span in entity.spans if entity.subject is not None else ():
-            touching = [
-                m.subject for m in members if m.subject is not None and any(overlap(span, s) for s in m.spans)
-            ]
+            touching = [m.subject for m in members if m.subject is not None and any(overlap(span, s) for s in m.spans)]
             owners = tuple(sorted(set(touching)))
             word = " / ".join(entity.words)
             if len(owners) < 2 or (word, owners) in told:
                 continue
             told.add((word, owners))
             levels = (
-                f"{name} {_level(n in owners, len(owners), len(names), rules):+.2g}"
-                for n, name in enumerate(names)
+                f"{name} {_level(n in owners, len(owners), len(names), rules):+.2g}" for n, name in enumerate(names)
             )
             text = f"{word!r} names {', '.join(names[n] for n in owners)}: MCAM cannot tell them apart by it"
             text += f" (levels: {', '.join(levels)})"

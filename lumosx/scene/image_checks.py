@@ -33,9 +33,7 @@ def _check_image(entity: Entity, image: ImageSpec, written: Declared, report: Re
     if is_rotated(stored):
         report.add("LX213", where, f"{written.shown!r} carries an EXIF rotation, which is applied")
     if stored.has_transparency_data and stored.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-        report.add(
-            "LX214", where, f"{written.shown!r} is partly transparent: composited on {image.pad} (`pad:`)"
-        )
+        report.add("LX214", where, f"{written.shown!r} is partly transparent: composited on {image.pad} (`pad:`)")
     _check_size(entity, written, picture.size, report)
     return True
 

@@ -19,7 +19,7 @@ from lumosx.scene.spec import Fit, ImageField
 
 MAX_BYTES = 128 << 20
 MAX_PIXELS = 64_000_000
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF", "AVIF")  # none that runs another program
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # none that runs another program
 
 
 class ImageError(Exception):
@@ -60,9 +60,7 @@ class ImageSpec:
     def _rendered(self, image: Image.Image) -> Image.Image:
         if self.crop is not None:
             if self.crop[2] > image.width or self.crop[3] > image.height:
-                raise ImageError(
-                    "LX003", f"crop {list(self.crop)} leaves the picture, {image.width}x{image.height}"
-                )
+                raise ImageError("LX003", f"crop {list(self.crop)} leaves the picture, {image.width}x{image.height}")
             image = image.crop(self.crop)
         if not image.has_transparency_data:
             return image.convert("RGB")

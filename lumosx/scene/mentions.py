@@ -46,7 +46,7 @@ def overlap(first: Span, second: Span) -> bool:
 
 def find_plural(phrase: str, text: str) -> list[Span]:
     """Where the regular English plural of `phrase` stands ("cups" for "cup")."""
-    return find_phrase(f"{phrase}s", text) + find_phrase(f"{phrase}es", text)
+    return sorted(find_phrase(f"{phrase}s", text) + find_phrase(f"{phrase}es", text))
 
 
 def nearest_phrases(phrase: str, text: str, count: int = 3) -> list[str]:

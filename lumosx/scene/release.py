@@ -17,7 +17,7 @@ from lumosx.scene.entities import Declared, declared_entities
 from lumosx.scene.messages import Message, Report
 from lumosx.scene.resolution import resolve
 from lumosx.scene.source import read_source
-from lumosx.scene.spec import ID_PATTERN
+from lumosx.scene.spec import ID_PATTERN, Rules
 from lumosx.scene.text import Span, clean_text, escape_braces, parse_tags
 from lumosx.scene.validation import validate
 
@@ -71,6 +71,11 @@ def import_release(
     return [_Sample(root, name, faces_only, order).read(base) for name in names]
 
 
+def file_system_order(folder: Path) -> list[str]:
+    """The names in a folder as the operating system lists them."""
+    return os.listdir(folder)
+
+
 def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
     """Sorts "2" before "10"."""
     parts = re.split(r"([0-9]+)", name.casefold())
@@ -93,7 +98,7 @@ def dump_yaml(data: dict[str, Any], path: Path) -> None:
 
 
 def resolve_plain(
-    data: dict[str, Any], report: Report
+    data: dict[str, Any], report: Report, rules: Rules = "paper"
 ) -> tuple[tuple[Declared, ...], dict[str, tuple[Span, ...]]]:
     """The entities of plain scene data and their spans, pictures unseen."""
     spec = validate(data, report)
@@ -101,7 +106,7 @@ def resolve_plain(
         return (), {}
     prompt, tags, _ = parse_tags(clean_text(spec.prompt))
     declared = declared_entities(spec)
-    return declared, resolve(prompt, declared, tags, "paper", "pair", report)
+    return declared, resolve(prompt, declared, tags, rules, "pair", report)
 
 
 def state_pairs(data: dict[str, Any], report: Report) -> None:
@@ -141,9 +146,7 @@ class _Sample:
             data["root"] = Path(base).as_posix()
         data |= {"prompt": escape_braces(prompt), **parts, "generation": dict(GENERATION)}
         if self.moved:
-            text = (
-                f"the file system lists {', '.join(self.moved)} in another order; sorted by number and name"
-            )
+            text = f"the file system lists {', '.join(self.moved)} in another order; sorted by number and name"
             self.report.add("LX300", (), f"{text} (`--order listdir` keeps the other)")
         state_pairs(data, self.report)
         return Imported(self.name, data, self.report.messages)
@@ -156,9 +159,9 @@ class _Sample:
         except (OSError, UnicodeDecodeError):
             self.report.add("LX305", ("caption.txt",), "missing or unreadable; it holds `<id>;<prompt>`")
             return None
-        head, _, rest = text.partition(";")
+        head, semicolon, rest = text.partition(";")
         scene_id, prompt = head.strip(), rest.strip()
-        if not rest or not re.match(ID_PATTERN, scene_id):
+        if not semicolon or not re.match(ID_PATTERN, scene_id):
             scene_id, prompt = re.sub(r"[^A-Za-z0-9._-]", "_", self.name)[:80], text
             self.report.add("LX304", ("caption.txt",), f"has no `<id>;` at its start; the id is {scene_id!r}")
         if not prompt:
@@ -206,9 +209,7 @@ class _Sample:
         if faces:
             subject["word"] = self._word(faces[0]).removeprefix(FACE_PREFIX)
             shown = [self._stated(path) for path in faces]
-            subject["face"] = (
-                shown[0] if len(shown) == 1 else shown
-            )  # two faces: LX102, for the user to solve
+            subject["face"] = shown[0] if len(shown) == 1 else shown  # two faces: LX102, for the user to solve
         if attributes and not self.faces_only:
             subject["attributes"] = [self._worded(path) for path in attributes]
         return subject
@@ -218,7 +219,7 @@ class _Sample:
         folder = self.folder / inside
         if not folder.is_dir():
             return []
-        names = os.listdir(folder)
+        names = file_system_order(folder)
         for name in names:
             if name.startswith("."):
                 self._ignore(folder / name, "a hidden file")

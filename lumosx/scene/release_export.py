@@ -123,9 +123,7 @@ class _Tree:
 
     def _expect_distinct(self, files: list[_File]) -> None:
         taken: set[str] = set()
-        for file, written in zip(
-            files, [d for d in self.scene.declared if d.picture and d.words], strict=True
-        ):
+        for file, written in zip(files, [d for d in self.scene.declared if d.picture and d.words], strict=True):
             stem = str(Path(file.place).with_suffix("")).casefold()
             if stem in taken:
                 self._refuse((*written.path, "word"), f"{file.entity.words[0]!r} twice in one folder")
@@ -133,7 +131,7 @@ class _Tree:
 
     def _expect_same_spans(self) -> None:
         """Without occurrences and tags, would the words still mean the same?"""
-        _, spans = resolve_plain(self._plain(), Report("tree"))
+        _, spans = resolve_plain(self._plain(), Report("tree"), self.scene.binding.rules or "paper")
         for entity, written in zip(self.scene.entities, self.scene.declared, strict=True):
             if spans[entity.id] != entity.spans:
                 text = f"which {entity.words[0]!r} is {entity.id}'s; use words that differ"
@@ -157,9 +155,7 @@ class _Tree:
                 folders.setdefault(Path(file.place).parent, []).append(Path(file.place).name)
         for folder, names in folders.items():
             if names != sorted(names, key=natural_key):
-                self.report.add(
-                    "LX311", (), f"the order inside {folder.as_posix()} becomes that of the names"
-                )
+                self.report.add("LX311", (), f"the order inside {folder.as_posix()} becomes that of the names")
 
     def _warn_of_rest(self) -> None:
         scene = self.scene

@@ -27,8 +27,8 @@ def resolve(
     """The characters of the clean `prompt` that name each entity, by entity id, in the order of the prompt.
 
     `rules` "paper" binds each mention to its owner; "release" marks every case-sensitive occurrence of a
-    word for every entity that has it, as the authors' code does. Problems go into `report`; a faulty entity
-    gets no spans.
+    word for every entity that has it, as the authors' code does; `occurrence` and tags contradict that (LX005).
+    Problems go into `report`; a faulty entity gets no spans.
     """
     if rules == "release":
         return _every_occurrence(prompt, entities, tags, report)
@@ -129,13 +129,13 @@ class _Resolver:
             for span in self._mentions_of(entity):
                 owners[span].add(entity.owner)
         for word, spans in list(self.found.items()):
-            covered = {span: [outer for outer in owners if inside(span, outer)] for span in spans}
+            shortest = min((stop - start for start, stop in spans), default=0)
+            longer = [span for span in owners if span[1] - span[0] > shortest]
+            covered = {span: [outer for outer in longer if inside(span, outer)] for span in spans}
             self.found[word] = [span for span in spans if not covered[span]]
             self._note_covered(word, covered, owners)
 
-    def _note_covered(
-        self, word: str, covered: dict[Span, list[Span]], owners: dict[Span, set[object]]
-    ) -> None:
+    def _note_covered(self, word: str, covered: dict[Span, list[Span]], owners: dict[Span, set[object]]) -> None:
         for entity in self.entities:
             if word not in self._keys(entity) or entity.id in self.tagged:
                 continue
@@ -143,9 +143,7 @@ class _Resolver:
             longer = sorted({self._at(span).casefold() for outer in others.values() for span in outer})
             if longer:
                 count = sum(bool(outer) for outer in others.values())
-                text = (
-                    f"{count} of {len(covered)} {word!r} lie inside the longer {', '.join(map(repr, longer))}"
-                )
+                text = f"{count} of {len(covered)} {word!r} lie inside the longer {', '.join(map(repr, longer))}"
                 self.report.add("LX122", (*entity.path, "word"), f"{text}; not bound to {entity.id}")
 
     def _explicit(self) -> None:
@@ -201,16 +199,12 @@ class _Resolver:
         """Leave out attributes of one subject with the same word: nothing tells them apart."""
         alone: list[Declared] = []
         for entity in waiting:
-            twin = next(
-                (e for e in alone if e.owner == entity.owner and e.kind == entity.kind == "attribute"), None
-            )
+            twin = next((e for e in alone if e.owner == entity.owner and e.kind == entity.kind == "attribute"), None)
             if twin is None:
                 alone.append(entity)
                 continue
             text = f"{_named(entity)} names two attributes of the same subject, see {dotted(twin.path)}"
-            self.report.add(
-                "LX101", (*entity.path, "word"), f"{text}; add `occurrence:` to both, or use longer words"
-            )
+            self.report.add("LX101", (*entity.path, "word"), f"{text}; add `occurrence:` to both, or use longer words")
         return alone if len(alone) == len(waiting) else []
 
     def _pair(self, key: str, free: list[Span], waiting: list[Declared]) -> None:
@@ -223,9 +217,7 @@ class _Resolver:
         for entity, span in zip(waiting, free, strict=True):
             self.spans[entity.id].append(span)
         pairs = ", ".join(f"{dotted(entity.path)}={entity.names[0]}" for entity in waiting)
-        text = (
-            f"{key!r} names {len(waiting)} entities and occurs {_times(len(free))}: paired in order ({pairs})"
-        )
+        text = f"{key!r} names {len(waiting)} entities and occurs {_times(len(free))}: paired in order ({pairs})"
         text += f" in: {self._sentence(free)}"
         severity = "error" if self.ambiguity == "error" else None
         self.report.add("LX121", path, f"{text}; write `occurrence:` to confirm", severity)

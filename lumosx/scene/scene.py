@@ -136,9 +136,7 @@ class Scene:
             for start, stop in entity.spans:
                 if tokens.cuts((start, stop)):
                     text = f"{self.prompt[start:stop]!r} at character {start} lies beyond the {length} tokens"
-                    report.add(
-                        "LX113", (*written.path, "word"), f"{text} that are encoded; shorten the prompt"
-                    )
+                    report.add("LX113", (*written.path, "word"), f"{text} that are encoded; shorten the prompt")
         if chosen == "paper":
             paths = {written.id: written.path for written in self.declared}
             for first, second in token_clashes(tokens, entities):
@@ -206,9 +204,7 @@ class Scene:
         picture: ImageSpec | None = None
         if written.picture is not None:
             picture = locate(written.picture, self.root, written.fit, self._confine)
-        return Entity(
-            written.id, written.kind, written.subject, written.words, spans, written.strength, picture
-        )
+        return Entity(written.id, written.kind, written.subject, written.words, spans, written.strength, picture)
 
     def _check_words(self, report: Report) -> None:
         names = [subject.id for subject in self._spec.subjects]
@@ -295,9 +291,7 @@ def check_outputs(scenes: Sequence[Scene]) -> list[Message]:
         other = first.setdefault(key, scene)
         if other is not scene:
             report = scene.blank_report()
-            text = (
-                f"the same output as {other.source} ({scene.output.dir}/{key[1]}); give each scene its own id"
-            )
+            text = f"the same output as {other.source} ({scene.output.dir}/{key[1]}); give each scene its own id"
             report.add("LX103", ("id",), text)
             messages += report.messages
     return messages

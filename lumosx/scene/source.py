@@ -24,9 +24,7 @@ MAX_DEPTH = 50
 
 _PREFIX = "tag:yaml.org,2002:"
 _TYPED = {_PREFIX + kind for kind in ("int", "float", "bool", "null")}
-_TEXT = {
-    _PREFIX + kind for kind in ("str", "timestamp", "value")
-}  # a date such as `id: 2024-01-02` stays text
+_TEXT = {_PREFIX + kind for kind in ("str", "timestamp", "value")}  # a date such as `id: 2024-01-02` stays text
 
 
 class SourceError(Exception):
@@ -61,9 +59,7 @@ def read_source(path: FilePath) -> Source:
             raise SourceError(f"larger than {MAX_BYTES} bytes: this is no scene file")
         return parse(path.read_text(encoding="utf-8-sig"), is_json=path.suffix.lower() == ".json")
     except UnicodeDecodeError as error:
-        raise SourceError(
-            f"not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from error
+        raise SourceError(f"not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except OSError as error:
         raise SourceError(f"cannot be read: {error.strerror or error}") from error
 
@@ -78,7 +74,9 @@ def parse(text: str, *, is_json: bool = False) -> Source:
         return _located(text)
     try:
         data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except RecursionError as error:
+        raise SourceError("nested too deeply for a scene") from error
+    except ValueError as error:
         raise SourceError(f"not JSON: {error}", getattr(error, "lineno", None)) from error
     source = _located(text.replace("\t", " "))  # JSON may be indented by tabs, YAML may not
     source.data = data  # YAML reads JSON's escaped surrogate pairs wrongly
@@ -90,11 +88,11 @@ def _located(text: str) -> Source:
         root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         line = None if error.problem_mark is None else error.problem_mark.line + 1
-        raise SourceError(
-            f"not YAML: {error.problem or error.context}; mend the syntax there", line
-        ) from error
-    except (YAMLError, YAMLStreamError, RecursionError, ValueError) as error:
-        raise SourceError(f"not YAML: {error or 'nested too deeply'}") from error
+        raise SourceError(f"not YAML: {error.problem or error.context}; mend the syntax there", line) from error
+    except RecursionError as error:
+        raise SourceError("nested too deeply for a scene") from error
+    except (YAMLError, YAMLStreamError, ValueError) as error:
+        raise SourceError(f"not YAML: {error}") from error
     if root is None:
         raise SourceError("the file is empty; a scene starts with `lumosx: 1` and has a `prompt:`")
     return _Walk().source(root)
@@ -116,9 +114,7 @@ class _Walk:
         line = node.start_mark.line + 1
         self._count += 1
         if self._count > MAX_VALUES or len(path) > MAX_DEPTH:
-            raise SourceError(
-                "too many values or too deeply nested (aliases count each time they are used)", line
-            )
+            raise SourceError("too many values or too deeply nested (aliases count each time they are used)", line)
         self._source.lines.setdefault(path, line)
         if isinstance(node, MappingNode):
             return self._mapping(node, path)
@@ -149,9 +145,7 @@ class _Walk:
         try:
             value = self._constructor.construct_object(node)
         except (ValueError, YAMLError, OverflowError) as error:
-            raise SourceError(
-                f"{node.value[:40]!r} is no usable number: {error}", node.start_mark.line + 1
-            ) from error
+            raise SourceError(f"{node.value[:40]!r} is no usable number: {error}", node.start_mark.line + 1) from error
         if isinstance(value, float) and not math.isfinite(value):
             raise SourceError(f"{node.value[:40]!r} is not a finite number", node.start_mark.line + 1)
         return value

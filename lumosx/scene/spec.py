@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError, core_schema
 VERSION = 1
 ID_PATTERN = r"^[A-Za-z0-9._-]{1,80}$"
 SIZE_PATTERN = r"^([0-9]{1,5})x([0-9]{1,5})$"
+MAX_PROMPT = 8000  # characters; no prompt of 512 tokens is as long, and the search takes more time than it is long
 Rules = Literal["paper", "release"]
 Ambiguity = Literal["error", "pair", "all"]
 Fit = Literal["pad", "crop"]
@@ -218,9 +219,7 @@ class Background(Model):
 class Generation(Model):
     """How to sample. None: the checkpoint's own value."""
 
-    size: Annotated[str, AfterValidator(_size), Field(json_schema_extra={"pattern": SIZE_PATTERN})] | None = (
-        None
-    )
+    size: Annotated[str, AfterValidator(_size), Field(json_schema_extra={"pattern": SIZE_PATTERN})] | None = None
     frames: Annotated[int, AfterValidator(_frames)] | None = None
     fps: Annotated[float, Field(gt=0)] | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
@@ -274,7 +273,7 @@ class SceneSpec(Model):
 
     lumosx: Annotated[int, PlainValidator(_version), WithJsonSchema({"const": VERSION})]
     id: Id | None = None
-    prompt: str
+    prompt: Annotated[str, Field(max_length=MAX_PROMPT)]
     negative_prompt: str | None = None
     root: Annotated[str, Field(min_length=1)] | None = None
     subjects: list[Subject] = []

@@ -68,9 +68,7 @@ def validate(data: Any, report: Report) -> SceneSpec | None:
     A missing or unusable prompt comes back as "".
     """
     if not isinstance(data, dict):
-        report.add(
-            "LX001", (), f"a scene is a mapping with `lumosx: 1` and `prompt:`, not {type(data).__name__}"
-        )
+        report.add("LX001", (), f"a scene is a mapping with `lumosx: 1` and `prompt:`, not {type(data).__name__}")
         return None
     if "lumosx" not in data:
         report.add("LX001", (), "`lumosx:` is missing; the file starts with `lumosx: 1`")

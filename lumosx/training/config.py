@@ -60,7 +60,9 @@ class ObjectiveConfig:
     mean: float = 0.0
     std: float = 1.0
     shift: float = 1.0
-    sample_weighting: bool = False  # weigh as an error of the clean clip, 1 / max(sigma, 0.2) of it, not of the velocity
+    sample_weighting: bool = (
+        False  # weigh as an error of the clean clip, 1 / max(sigma, 0.2) of it, not of the velocity
+    )
 
 
 @dataclass

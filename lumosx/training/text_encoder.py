@@ -47,8 +47,15 @@ class CaptionReader(nn.Module):
         super().__init__()
         self.encoder = UMT5EncoderModel(
             UMT5Config(
-                vocab_size=vocabulary, d_model=width, d_kv=16, d_ff=2 * width, num_layers=layers,
-                num_heads=width // 16, dropout_rate=0.0, pad_token_id=0, eos_token_id=1,
+                vocab_size=vocabulary,
+                d_model=width,
+                d_kv=16,
+                d_ff=2 * width,
+                num_layers=layers,
+                num_heads=width // 16,
+                dropout_rate=0.0,
+                pad_token_id=0,
+                eos_token_id=1,
             )  # fmt: skip
         )
         sizes = {"word": vocabulary, "owner": 5, "place": 1 + len(PLACE_NAMES)}
@@ -69,7 +76,7 @@ def train_text_encoder(config: Config) -> Path:
     train, held_out = (
         read_captions(part, tokenizer, text.text_length) for part in (truths, [*_truths("validation", 512)])
     )
-    reader = CaptionReader(len(tokenizer), width=64, layers=2)
+    reader = CaptionReader(len(tokenizer), width=64, layers=3)
     optimizer = torch.optim.AdamW(reader.parameters(), lr=2e-3, weight_decay=0.01)
     steps = config.train.steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
@@ -82,19 +89,28 @@ def train_text_encoder(config: Config) -> Path:
         optimizer.step()
         schedule.step()
         if (step + 1) % config.train.log_every == 0:
-            print(f"step {step + 1}/{steps}  " + "  ".join(f"{k} {v:.3f}" for k, v in losses.items()), flush=True)
+            print(
+                f"step {step + 1}/{steps}  " + "  ".join(f"{k} {v:.3f}" for k, v in losses.items()),
+                flush=True,
+            )
     return _export(config.folder, tokenizer, reader, _accuracy(reader, held_out))
 
 
 def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """A small Unigram tokenizer with umT5's conventions: </s> at the end, white space as part of the piece."""
-    tokenizer = Tokenizer(models.Unigram())
+    """A small tokenizer with umT5's conventions: </s> at the end, white space as part of the piece.
+
+    Merged pairs rather than umT5's Unigram: on so small a vocabulary Unigram leaves common words in letters.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
     ascii_letters = [chr(code) for code in range(33, 127)]
-    trainer = trainers.UnigramTrainer(
-        vocab_size=512, special_tokens=[PAD, EOS, UNKNOWN, MASK], unk_token=UNKNOWN, initial_alphabet=ascii_letters
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=[PAD, EOS, UNKNOWN, MASK],
+        initial_alphabet=ascii_letters,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=[(EOS, 1)])
@@ -130,7 +146,9 @@ def _words_alone(truth: Truth) -> dict:
     """The clip's scene by its words: attributes have no picture, faces a blank one (a subject must have something)."""
     subjects = []
     for subject in truth.subjects:
-        words = [{"word": a.word} | ({"occurrence": list(a.occurrence)} if a.occurrence else {}) for a in subject.attributes]
+        words = [
+            {"word": a.word} | ({"occurrence": list(a.occurrence)} if a.occurrence else {}) for a in subject.attributes
+        ]
         subjects.append({"id": subject.id, "word": subject.word, "face": BLANK[len(subjects)], "attributes": words})
     return {"lumosx": 1, "id": "caption", "prompt": truth.prompt, "subjects": subjects}
 

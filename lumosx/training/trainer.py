@@ -102,7 +102,9 @@ class Trainer:
         """Equation (8) over `noises` noisy copies of every clip."""
         with torch.no_grad():
             x0 = self._encode(batch.video)
-            references = [self._encode(pictures.unsqueeze(2)).squeeze(2).transpose(0, 1) for pictures in batch.references]
+            references = [
+                self._encode(pictures.unsqueeze(2)).squeeze(2).transpose(0, 1) for pictures in batch.references
+            ]
             mask = batch.token_mask.to(self.device)
             text = self.text_encoder(batch.token_ids.to(self.device), mask).last_hidden_state * mask.unsqueeze(-1)
         sigma, eps = self._noise(batch, x0)
@@ -126,7 +128,12 @@ class Trainer:
             generator = keyed_generator(self.config.run.seed, sample, "noise")
             sigmas.append(
                 sample_sigmas(
-                    noises, objective.distribution, objective.mean, objective.std, objective.shift, generator  # pyright: ignore[reportArgumentType]
+                    noises,
+                    objective.distribution,
+                    objective.mean,
+                    objective.std,
+                    objective.shift,
+                    generator,  # pyright: ignore[reportArgumentType]
                 )
             )
             noise.append(torch.randn(noises, *x0.shape[1:], generator=generator))
@@ -148,7 +155,10 @@ class Trainer:
         }
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
-        print(f"step {self.step}/{self.config.train.steps}  loss {record['loss']:.4f}  {record['seconds_per_step']:.2f} s/step", flush=True)
+        print(
+            f"step {self.step}/{self.config.train.steps}  loss {record['loss']:.4f}  {record['seconds_per_step']:.2f} s/step",
+            flush=True,
+        )
 
     def _save(self) -> None:
         state = {

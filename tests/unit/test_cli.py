@@ -32,6 +32,18 @@ COMMANDS = list(leaves(typer.main.get_command(cli.app)))
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_shows_every_word_of_the_help_texts(words: tuple[str, ...]) -> None:
+    """Rich takes [words in brackets] for markup and drops them."""
+    output = CliRunner().invoke(cli.app, [*words, "--help"], env={"COLUMNS": "250"}).output
+    command = typer.main.get_command(cli.app)
+    for word in words:
+        command = getattr(command, "commands")[word]  # noqa: B009  # the type is of click, which typer vendors
+    for parameter in command.params:
+        help_text = getattr(parameter, "help", None) or ""
+        assert help_text.rstrip(".") in output
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_help_fits_one_screen_and_shows_an_example(words: tuple[str, ...]) -> None:
     result = CliRunner().invoke(cli.app, [*words, "--help"], env={"COLUMNS": "110"})
     assert result.exit_code == 0, result.output
@@ -86,9 +98,7 @@ def test_a_wrong_scene_is_exit_2_with_every_message(
         assert str(message) in printed
 
 
-def test_a_failure_is_exit_1_on_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_is_exit_1_on_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(monkeypatch, RuntimeError("out of\nmemory")) == 1
     expected = "lumosx: failed: RuntimeError: out of memory (LUMOSX_DEBUG=1 shows where)\n"
     assert capsys.readouterr().err == expected

@@ -10,9 +10,7 @@ scales = st.floats(-2, 12)
 
 
 def velocities(n: int = 3) -> list[torch.Tensor]:
-    return list(
-        torch.randn(n, 2, 4, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    )
+    return list(torch.randn(n, 2, 4, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
 
 
 def test_classifier_free_at_its_fixed_points() -> None:
@@ -26,15 +24,9 @@ def test_classifier_free_at_its_fixed_points() -> None:
 @settings(max_examples=30, deadline=None)
 def test_image_guidance_contains_classifier_free(scale: float) -> None:
     full, refs, nothing = velocities()
-    torch.testing.assert_close(
-        image_guided(full, refs, nothing, scale, 1.0), classifier_free(full, refs, scale)
-    )
-    torch.testing.assert_close(
-        image_guided(full, refs, nothing, scale, scale), classifier_free(full, nothing, scale)
-    )
-    torch.testing.assert_close(
-        image_guided(full, refs, nothing, 0.0, scale), classifier_free(refs, nothing, scale)
-    )
+    torch.testing.assert_close(image_guided(full, refs, nothing, scale, 1.0), classifier_free(full, refs, scale))
+    torch.testing.assert_close(image_guided(full, refs, nothing, scale, scale), classifier_free(full, nothing, scale))
+    torch.testing.assert_close(image_guided(full, refs, nothing, 0.0, scale), classifier_free(refs, nothing, scale))
 
 
 @given(cfg=scales, cfg_image=scales)

@@ -63,9 +63,7 @@ def test_loss_weights_samples() -> None:
     each = torch.stack([flow_matching_loss(p[None], t[None]) for p, t in zip(pred, target, strict=True)])
     weight = torch.tensor([2.0, 0.0, 0.5])
     torch.testing.assert_close(flow_matching_loss(pred, target, weight), (weight * each).mean())
-    torch.testing.assert_close(
-        flow_matching_loss(pred, target, torch.ones(3)), flow_matching_loss(pred, target)
-    )
+    torch.testing.assert_close(flow_matching_loss(pred, target, torch.ones(3)), flow_matching_loss(pred, target))
 
 
 def test_loss_gradient_is_the_residual() -> None:

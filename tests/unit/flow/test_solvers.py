@@ -57,9 +57,7 @@ def dpm_closed_form(steps: int, shift: float, x: torch.Tensor, field: Field) -> 
     return x
 
 
-@pytest.mark.parametrize(
-    ("steps", "shift"), [(1, 8.0), (2, 3.0), (3, 8.0), (7, 3.0), (20, 5.0), (50, 8.0), (50, 1.0)]
-)
+@pytest.mark.parametrize(("steps", "shift"), [(1, 8.0), (2, 3.0), (3, 8.0), (7, 3.0), (20, 5.0), (50, 8.0), (50, 1.0)])
 def test_dpm_equals_its_closed_form(steps: int, shift: float) -> None:
     ours = run("dpm++", steps, shift, start(), wavy)
     torch.testing.assert_close(ours.double(), dpm_closed_form(steps, shift, start(), wavy), atol=1e-5, rtol=0)

@@ -108,9 +108,7 @@ def truncate(path: Path) -> None:
 
 
 def test_half_a_distributed_checkpoint(tmp_path: Path, golden: Tensors) -> None:
-    cut, bare, headless = (
-        distribute(tmp_path / name, {"ema": golden}) for name in ("cut", "bare", "headless")
-    )
+    cut, bare, headless = (distribute(tmp_path / name, {"ema": golden}) for name in ("cut", "bare", "headless"))
     truncate(next(cut.glob("*.distcp")))
     next(bare.glob("*.distcp")).unlink()
     (headless / ".metadata").unlink()

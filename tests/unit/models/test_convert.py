@@ -126,10 +126,7 @@ def test_vae_converts() -> None:
     # Facts of the published file that no shape check would catch if two were swapped.
     assert wan["conv1.bias"] is hub["quant_conv.bias"]
     assert wan["encoder.conv1.bias"] is hub["encoder.conv_in.bias"]
-    assert (
-        wan["decoder.upsamples.4.shortcut.weight"]
-        is hub["decoder.up_blocks.1.resnets.0.conv_shortcut.weight"]
-    )
+    assert wan["decoder.upsamples.4.shortcut.weight"] is hub["decoder.up_blocks.1.resnets.0.conv_shortcut.weight"]
 
 
 def t5_forward(weights: Tensors, ids: Tensor, heads: int, blocks: int) -> Tensor:
@@ -162,21 +159,14 @@ def test_text_encoder_converts_and_computes_what_wan_computes() -> None:
     generator = torch.Generator().manual_seed(0)
     wan = {name: torch.randn(tensor.shape, generator=generator) * 0.5 for name, tensor in wan.items()}
     config = infer_config(wan, part="text_encoder")
-    assert (
-        config["num_heads"] == 3
-        and config["d_kv"] == 4
-        and config["d_ff"] == 24
-        and config["num_layers"] == 2
-    )
+    assert config["num_heads"] == 3 and config["d_kv"] == 4 and config["d_ff"] == 24 and config["num_layers"] == 2
     model = UMT5EncoderModel(UMT5Config(**config)).eval()
     assert model.load_state_dict(convert_state_dict(wan, part="text_encoder"), strict=False).missing_keys == [
         "encoder.embed_tokens.weight"
     ]
     ids = torch.tensor([[4, 8, 15, 16, 23, 42]])
     with torch.no_grad():
-        torch.testing.assert_close(
-            model(ids).last_hidden_state, t5_forward(wan, ids, 3, 2), atol=1e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(model(ids).last_hidden_state, t5_forward(wan, ids, 3, 2), atol=1e-4, rtol=1e-4)
 
 
 def test_release_dicts_may_be_wrapped_and_hold_rope_tables(golden: Tensors) -> None:

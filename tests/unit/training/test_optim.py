@@ -26,7 +26,13 @@ def test_the_rate_is_a_share(steps: int, warmup: int, decay: float) -> None:
 
 def test_muon_takes_the_blocks_matrices_and_adamw_the_rest() -> None:
     model = LumosXTransformer3DModel(
-        num_attention_heads=1, attention_head_dim=12, in_channels=4, out_channels=4, text_dim=8, ffn_dim=16, num_layers=1
+        num_attention_heads=1,
+        attention_head_dim=12,
+        in_channels=4,
+        out_channels=4,
+        text_dim=8,
+        ffn_dim=16,
+        num_layers=1,
     )
     adamw, muon = make_optimizers(model, OptimConfig(lr=1e-3, muon_lr=0.02))
     taken = [id(p) for optimizer in (adamw, muon) for group in optimizer.param_groups for p in group["params"]]

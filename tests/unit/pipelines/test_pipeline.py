@@ -1,0 +1,227 @@
+"""The pipeline's stages, and what several seeds, guidance and the reference cache may and may not change."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import TEXT_LENGTH, in_memory, tiny_pipeline, tiny_scene
+
+from lumosx import LumosXPipeline
+from lumosx.errors import InputError
+from lumosx.flow import make_solver
+from lumosx.pipelines import Branch
+from lumosx.references import letterbox, to_tensor
+
+QUIET = {"progress": False}
+
+
+@pytest.fixture(scope="module", params=["shared", "zero"])
+def pipe(request: pytest.FixtureRequest) -> LumosXPipeline:
+    return tiny_pipeline(reference_timestep=request.param)
+
+
+@pytest.fixture(scope="module")
+def zero() -> LumosXPipeline:
+    return tiny_pipeline(reference_timestep="zero")
+
+
+@pytest.fixture
+def passes(zero: LumosXPipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
+    """Counts passes of the transformer and caches made."""
+    counts = {"passes": 0, "caches": 0}
+    forward, encode = zero.transformer.forward, zero.transformer.encode_references
+
+    def count(name: str, function: Any) -> Any:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            counts[name] += 1
+            return function(*args, **kwargs)
+
+        return counted
+
+    monkeypatch.setattr(zero.transformer, "forward", count("passes", forward))
+    monkeypatch.setattr(zero.transformer, "encode_references", count("caches", encode))
+    yield counts
+
+
+def test_frames_are_as_large_as_the_checkpoint_says(pipe: LumosXPipeline) -> None:
+    result = pipe(tiny_scene(), **QUIET)
+    assert result.frames.shape == (5, 32, 32, 3)
+    assert result.frames.dtype == np.uint8
+    assert result.seed == 7
+
+
+def test_several_seeds_are_the_same_clips_as_one_by_one(pipe: LumosXPipeline) -> None:
+    scene = tiny_scene()
+    together = pipe(scene, seeds=[3, 4, 5], **QUIET)
+    alone = [pipe(scene, seed=seed, **QUIET) for seed in (3, 4, 5)]
+    assert [r.frames_sha256 for r in together] == [r.frames_sha256 for r in alone]
+    assert len({r.frames_sha256 for r in together}) == 3
+
+
+def test_seeds_of_the_scene_give_a_list_and_a_seed_of_the_call_one_result(zero: LumosXPipeline) -> None:
+    scene = tiny_scene(generation={"seeds": [1, 2]})
+    assert [result.seed for result in zero(scene, **QUIET)] == [1, 2]
+    assert zero(scene, seed=2, **QUIET).seed == 2
+
+
+def test_cached_references_give_the_same_latents(zero: LumosXPipeline) -> None:
+    job = zero.prepare(tiny_scene())
+    branches = zero.make_branches(job)
+    assert all(branch.cache is not None for branch in branches)
+    uncached = [Branch(branch.text, branch.layout, branch.references) for branch in branches]
+    expected = zero.denoise(uncached, job.settings, 0)
+    torch.testing.assert_close(zero.denoise(branches, job.settings, 0), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_without_csam_nothing_is_cached(zero: LumosXPipeline) -> None:
+    branches = zero.make_branches(zero.prepare(tiny_scene(binding={"csam": False})))
+    assert [branch.cache for branch in branches] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("settings", "each_step", "caches"),
+    [({"cfg": 1}, 1, 1), ({"cfg": 2}, 2, 2), ({"cfg": 2, "cfg_image": 1}, 2, 2), ({"cfg": 2, "cfg_image": 3}, 3, 2)],
+)
+def test_guidance_decides_the_passes_and_each_branch_caches_once(
+    zero: LumosXPipeline, passes: dict[str, int], settings: dict[str, float], each_step: int, caches: int
+) -> None:
+    zero(tiny_scene(), seeds=[1, 2], steps=3, **settings, **QUIET)
+    assert passes == {"passes": 2 * 3 * each_step, "caches": caches}
+
+
+def test_image_guidance_without_references_is_ordinary_guidance(zero: LumosXPipeline, passes: dict[str, int]) -> None:
+    zero(tiny_scene(subjects=None, background=None), cfg=2, cfg_image=3, steps=1, **QUIET)
+    assert passes == {"passes": 2, "caches": 0}
+
+
+def test_a_step_is_the_guided_velocity_times_the_step(zero: LumosXPipeline) -> None:
+    job = zero.prepare(tiny_scene(), steps=1, cfg=2.5, cfg_image=1.5)
+    branches = zero.make_branches(job)
+    noise = torch.randn((1, 16, 2, 4, 4), generator=torch.Generator().manual_seed(11))
+    solver = make_solver("euler", 1, 3.0)
+    with torch.no_grad():
+        full, references, nothing = (zero.predict(branch, noise, solver.timesteps[0]) for branch in branches)
+    velocity = nothing + 1.5 * (references - nothing) + 2.5 * (full - references)
+    torch.testing.assert_close(zero.denoise(branches, job.settings, 11), noise - velocity)
+
+
+@pytest.mark.parametrize(("rules", "kept"), [("paper", False), ("release", True)])
+def test_the_negative_branch_names_nothing_but_under_release_rules(rules: str, kept: bool) -> None:
+    pipe = tiny_pipeline(rules=rules)
+    faces = [
+        {"id": "a", "word": "first man", "face": in_memory("red")},
+        {"id": "b", "word": "second man", "face": in_memory("blue")},
+    ]
+    positive, negative = pipe.make_branches(pipe.prepare(tiny_scene(subjects=faces)))
+    assert positive.layout.words.any()
+    assert bool(negative.layout.words.any()) is kept
+    assert negative.references is positive.references
+
+
+def test_the_checkpoints_rules_hold_where_the_scene_is_silent() -> None:
+    pipe = tiny_pipeline(rules="release", mcam_ratio=0.25)
+    silent = tiny_scene(prompt="A man and a man on a street.", subjects=[
+        {"id": name, "word": "man", "face": in_memory(colour)} for name, colour in (("a", "red"), ("b", "blue"))
+    ])  # fmt: skip
+    layout = pipe.prepare(silent).layout
+    assert layout.rules == "release"
+    assert torch.equal(layout.words[1], layout.words[2])  # every occurrence of "man", for both
+    assert pipe(silent, **QUIET).record["binding"]["mcam_ratio"] == 0.25
+    stated = pipe.prepare(tiny_scene(binding={"rules": "paper", "mcam": False})).layout  # paper knows occurrences
+    assert (stated.rules, stated.mcam_ratio) == ("paper", 0.0)
+
+
+def test_text_is_encoded_as_if_there_were_no_padding(zero: LumosXPipeline) -> None:
+    prompts = ["A woman with a red hat", "blurry"]
+    embeddings = zero.encode_text(prompts)
+    assert embeddings.shape == (2, TEXT_LENGTH, 24)
+    for prompt, row in zip(prompts, embeddings, strict=True):
+        ids = torch.tensor([zero.tokenizer(prompt)["input_ids"]])
+        alone = zero.text_encoder(ids).last_hidden_state[0]
+        torch.testing.assert_close(row[: len(alone)], alone)
+        assert not row[len(alone) :].any()
+
+
+def test_references_are_normalised_latents_of_one_frame_each(zero: LumosXPipeline) -> None:
+    binding = zero.prepare(tiny_scene()).binding
+    latents = zero.encode_references(binding, 48, 32)
+    assert latents.shape == (16, 5, 4, 6)
+    assert [entity.id for entity in binding.references][1] == "ben.face"
+    clip = to_tensor(letterbox(in_memory("red"), 48, 32))[None, :, None]
+    mean, std = (torch.tensor(zero.vae.config[key]) for key in ("latents_mean", "latents_std"))
+    expected = (zero.vae.encode(clip).latent_dist.mode()[0, :, 0] - mean[:, None, None]) / std[:, None, None]
+    torch.testing.assert_close(latents[:, 1], expected)
+
+
+def test_layout_follows_the_binding(zero: LumosXPipeline) -> None:
+    scene = tiny_scene(subjects=[
+        {"id": "ben", "word": "man", "occurrence": 1, "face": in_memory("red"), "strength": 1.5,
+         "attributes": [{"word": "white jacket"}]},
+        {"id": "carl", "word": "man", "occurrence": 2, "face": in_memory("blue")},
+    ])  # fmt: skip
+    job = zero.prepare(scene, size="64x32", frames=9)
+    assert job.layout.video == (3, 2, 4)
+    roles = [(r.role, r.subject, r.strength) for r in job.layout.references]
+    assert roles == [("background", None, 1.0), ("member", 0, 1.5), ("member", 1, 1.0)]
+    assert [row.nonzero().flatten().tolist() for row in job.layout.words] == job.binding.words
+    tokens = zero.tokenizer.convert_ids_to_tokens(job.binding.token_ids)
+    assert job.layout.subject_words is not None
+    named = "".join(tokens[i] for i in job.layout.subject_words[0].nonzero().flatten())
+    assert named.replace("▁", "") == "whitejacket"
+
+
+def test_plain_text_to_video_and_single_frames(zero: LumosXPipeline) -> None:
+    scene = tiny_scene(subjects=None, background=None, generation={"frames": 1, "size": "48x16"})
+    assert zero(scene, **QUIET).frames.shape == (1, 16, 48, 3)
+    assert zero(tiny_scene(), frames=1, **QUIET).frames.shape == (1, 32, 32, 3)
+
+
+def test_the_callback_sees_every_step_and_may_change_the_latents(zero: LumosXPipeline) -> None:
+    seen = []
+
+    def watch(pipe: Any, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        seen.append((step, timestep))
+        return {"latents": torch.zeros_like(tensors["latents"])}
+
+    result = zero(tiny_scene(), callback_on_step_end=watch, **QUIET)
+    assert seen == list(enumerate(make_solver("euler", 3, 3.0).timesteps.tolist()))
+    assert np.array_equal(result.frames, zero.decode(torch.zeros(1, 16, 2, 4, 4)))
+
+
+def test_the_callback_cancels_by_raising(zero: LumosXPipeline, passes: dict[str, int]) -> None:
+    def cancel(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        zero(tiny_scene(), seeds=[1, 2], cfg=1, callback_on_step_end=cancel, **QUIET)
+    assert passes["passes"] == 1
+
+
+def test_progress_counts_the_steps_of_all_seeds(zero: LumosXPipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    zero(tiny_scene(), seeds=[1, 2], steps=4)
+    shown = capsys.readouterr().err
+    assert "two_men" in shown and "8/8" in shown
+    zero(tiny_scene(), **QUIET)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_unknown_backend_is_an_error_and_the_old_one_stays(zero: LumosXPipeline) -> None:
+    with pytest.raises(InputError, match="nonsense"):
+        zero(tiny_scene(), backend="nonsense", **QUIET)
+    result = zero(tiny_scene(), backend="dense", **QUIET)
+    assert result.record["runtime"]["attention"]["backend"] == "dense"
+    zero.transformer.attention_backend = "auto"
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_text_encoder_makes_room_and_frames_are_alike() -> None:
+    pipe = tiny_pipeline(reference_timestep="zero")
+    expected = pipe(tiny_scene(), **QUIET).frames
+    found = pipe.to("cuda")(tiny_scene(), **QUIET).frames
+    assert pipe.text_encoder.device.type == "cpu"
+    assert np.abs(found.astype(int) - expected.astype(int)).max() <= 2
+    again = pipe(tiny_scene(), **QUIET)
+    assert np.array_equal(again.frames, found)
+    assert again.record["runtime"]["device"] == "cuda"
