@@ -17,11 +17,7 @@ BACKENDS = ("auto", "dense", "sdpa", "flash", "flex", "magi")
 
 
 def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    ranges: Tensor | Sequence[tuple[int, int, int, int]],
-    backend: str = "sdpa",
+    q: Tensor, k: Tensor, v: Tensor, ranges: Tensor | Sequence[tuple[int, int, int, int]], backend: str = "sdpa"
 ) -> Tensor:
     """Softmax attention in which query rows [q0, q1) see key rows [k0, k1), for every range (equation 2).
 
@@ -55,10 +51,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype, wanted: str = "auto
     if wanted not in BACKENDS:
         raise InputError(f"attention backend {wanted!r} does not exist: choose one of {', '.join(BACKENDS)}")
     if wanted == "auto":
-        return (
-            "sdpa",
-            f"exact, nothing to build, the fused kernels of PyTorch {torch.__version__} on {device.type}",
-        )
+        return "sdpa", f"exact, nothing to build, the fused kernels of PyTorch {torch.__version__} on {device.type}"
     module = {"flash": flash, "flex": flex, "magi": magi}.get(wanted)
     reason = module.unavailable(device, dtype) if module else None
     if reason:

@@ -1,7 +1,8 @@
 """Relational attention by variable-length FlashAttention: one launch for all videos, one for all references.
 
-A varlen kernel takes sequences whose keys do not overlap, and a subject's keys are part of its video's. So the ranges are
-dealt into waves without overlap, two for CSAM. PyTorch's own kernel serves, or the flash-attn package where installed.
+A varlen kernel takes sequences whose keys do not overlap, and a subject's keys are part of its video's. So the ranges
+are dealt into waves without overlap, two for CSAM. The flash-attn package serves where installed, else PyTorch's own
+kernel.
 """
 
 import importlib.util

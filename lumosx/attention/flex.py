@@ -1,7 +1,7 @@
 """Relational attention by FlexAttention, with a BlockMask built from the ranges.
 
-`create_block_mask` would evaluate the mask for every pair of tokens (34 s and 18 GB at 480p x 81 frames); the ranges say
-directly which blocks are full, partial or empty.
+`create_block_mask` would evaluate the mask for every pair of tokens (34 s and 18 GB at 480p x 81 frames); the ranges
+say directly which blocks are full, partial or empty.
 """
 
 from functools import lru_cache
@@ -23,8 +23,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor) -> Tensor:
     """Relational attention over [tokens, heads, head_dim]; rows of no range are zero."""
     mask = block_mask(tuple(map(tuple, ranges.tolist())), len(q), len(k), q.device)
     kernel = flex_attention if q.device.type == "cpu" else _compiled()
-    batched = (x.transpose(0, 1).unsqueeze(0) for x in (q, k, v))
-    out = kernel(*batched, block_mask=mask)
+    q, k, v = (x.transpose(0, 1).unsqueeze(0) for x in (q, k, v))
+    out = kernel(q, k, v, block_mask=mask)
     return out.squeeze(0).transpose(0, 1)  # pyright: ignore[reportAttributeAccessIssue]
 
 

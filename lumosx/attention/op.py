@@ -34,12 +34,11 @@ def attend_backward_op(
     """Gradients of q, k and v."""
     if backend == "sdpa":
         return sdpa.backward(grad, q, k, v, out, lse, ranges)
-    inputs = [x.detach().requires_grad_() for x in (q, k, v)]
+    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
     # An operator's inside runs below autograd, which a kernel with a backward pass of its own needs.
     autograd = torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.AutogradFunctionality, False)
     with torch.enable_grad(), autograd:
-        recomputed = RECOMPUTED[backend](*inputs, ranges)
-        dq, dk, dv = torch.autograd.grad(recomputed, inputs, grad)
+        dq, dk, dv = torch.autograd.grad(RECOMPUTED[backend](q, k, v, ranges), (q, k, v), grad)
     return dq.contiguous(), dk.contiguous(), dv.contiguous()
 
 

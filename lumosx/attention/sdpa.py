@@ -126,21 +126,7 @@ def _cudnn_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     seed, offset = _no_dropout(q)
     return aten._scaled_dot_product_cudnn_attention_backward(
-        grad,
-        q,
-        k,
-        v,
-        out,
-        lse.unsqueeze(-1),
-        seed,
-        offset,
-        None,
-        None,
-        None,
-        q.shape[2],
-        k.shape[2],
-        0.0,
-        False,
+        grad, q, k, v, out, lse.unsqueeze(-1), seed, offset, None, None, None, q.shape[2], k.shape[2], 0.0, False
     )
 
 

@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from lumosx.scene import SceneError
-
 
 def command(
     sidecar: Annotated[Path, typer.Argument(help="The .json beside a clip.")],
@@ -18,11 +16,7 @@ def command(
     """
     from lumosx.pipelines import replay
 
-    try:
-        comparison = replay(sidecar, model=model)
-    except SceneError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
+    comparison = replay(sidecar, model=model)
     typer.echo(f"{sidecar}: {comparison}")
     if not comparison.identical:
         raise typer.Exit(1)

@@ -1,8 +1,8 @@
 """LumosXTransformer3DModel: Wan2.1's DiT with relational attention.
 
 Every parameter is Wan's, under diffusers' names, so Wan and LumosX checkpoints are the same files. The video and the
-references are two streams through the same blocks: references never look at the video (CSAM), hence they need no padding
-in a batch, may have a timestep of their own, and can then be computed once per clip and cached.
+references are two streams through the same blocks: references never look at the video (CSAM), hence they need no
+padding in a batch, may have a timestep of their own, and can then be computed once per clip and cached.
 """
 
 from collections.abc import Sequence
@@ -57,6 +57,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
     _no_split_modules = ["LumosXBlock"]  # noqa: RUF012
     _keep_in_fp32_modules = ["time_embedder", "scale_shift_table", "norm1", "norm2", "norm3"]  # noqa: RUF012
     _repeated_blocks = ["LumosXBlock"]  # noqa: RUF012
+    config: Any  # diffusers types it as a plain dict
 
     @register_to_config
     def __init__(
@@ -105,7 +106,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         """Like diffusers' own, but from safetensors alone: weights of strangers are never unpickled."""
         return super().from_pretrained(pretrained_model_name_or_path, **(kwargs | {"use_safetensors": True}))
 
-    def compile_repeated_blocks(self, **options: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def compile_repeated_blocks(self, **options: Any) -> None:
         """Compiles the blocks, one graph for all layouts; `options` are those of `torch.compile`.
 
         By default PyTorch takes sizes that agree by chance in the first batch (four references, ranges of four numbers)
@@ -171,7 +172,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
             raise ValueError("there are references but the layouts have none")
 
         video, _ = self._run(Stream(video, modulation, batch.video_rotary), stream, text, batch, cached)
-        out = self._unpatchify(self._head(video, time), grid, hidden_states.shape)
+        out = self._unpatchify(self._head(video, time), grid, hidden_states.shape)  # pyright: ignore[reportArgumentType]
         if self.config.prediction == "sample":
             sigma = (timestep.float() / 1000).clamp(min=MIN_SIGMA).view(-1, 1, 1, 1, 1)
             out = ((hidden_states - out) / sigma).to(out.dtype)
@@ -220,7 +221,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
             layer_cache = None if cached is None else cached[index]
             inputs = (video, references, text, batch, layer_cache, backend)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
-                outputs = self._gradient_checkpointing_func(block, *inputs)
+                outputs = self._gradient_checkpointing_func(block, *inputs)  # pyright: ignore[reportOptionalCall]
             else:
                 outputs = block(*inputs)
             video_tokens, reference_tokens, layer_keys_values = outputs

@@ -122,82 +122,98 @@ def move(subjects: Sequence[Subject], frames: int, device: torch.device | str) -
     return Moves(pose, walk.flatten(), bob.flatten())
 
 
+@dataclass(frozen=True)
+class Cast:
+    """The figures of all clips, from left to right in each: (clip, subject), and their paths over all frames."""
+
+    members: list[tuple[int, Subject]]
+    frames: int
+    moves: Moves
+    camera: Camera
+
+    @classmethod
+    def of(cls, truths: Sequence[Truth], device: torch.device | str) -> Cast:
+        """Everybody of `truths`, in motion."""
+        frames = truths[0].frames
+        members = [(b, subject) for b, truth in enumerate(truths) for subject in truth.subjects]
+        members.sort(key=lambda member: (member[0], member[1].slot))
+        moves = move([subject for _, subject in members], frames, device)
+        stages = [Stage.of(truths[b].size, len(truths[b].subjects)) for b, _ in members]
+
+        def per_frame(values: list[float]) -> Tensor:
+            return torch.tensor(values, device=device).repeat_interleave(frames)
+
+        unit = per_frame([stage.unit for stage in stages])
+        x = per_frame([stage.slots[member.slot] for stage, (_, member) in zip(stages, members, strict=True)])
+        y = per_frame([stage.ground for stage in stages])
+        return cls(members, frames, moves, Camera(x + moves.x * unit, y - moves.y * unit, unit))
+
+    def draw(self, height: int, width: int) -> Tensor:
+        """Layers [S, F, 4, H, W] of all figures."""
+        device, subjects = self.camera.unit.device, [subject for _, subject in self.members]
+        looks = _every_frame(pack([figure_look(subject) for subject in subjects], device), self.frames)
+        show = _every_frame(shown([worn_parts(subject) for subject in subjects], device), self.frames)
+        layers = draw_figures(looks, self.moves.pose, self.camera, show, height, width)
+        return layers.unflatten(0, (len(subjects), self.frames))
+
+    def free_hand(self, clip: int, subject: Subject) -> tuple[Tensor, Tensor]:
+        """Where, in pixels, a subject holds something: the path [F] of the hand that does not wave."""
+        row = next(i for i, (b, member) in enumerate(self.members) if b == clip and member is subject)
+        steps = slice(row * self.frames, (row + 1) * self.frames)
+        x, y = self.moves.pose.left if subject.motion.side > 0 else self.moves.pose.right
+        unit = self.camera.unit[steps]
+        return self.camera.centre[steps] + 0.8 * x[steps] * unit, self.camera.ground[steps] - (y[steps] - 0.1) * unit
+
+
 def render_clips(truths: Sequence[Truth], device: torch.device | str = "cpu") -> Tensor:
     """Video [B, 3, F, H, W] in [-1, 1] of truths that share one size and one number of frames."""
-    (width, height), frames = truths[0].size, truths[0].frames
-    clip = render_backdrops(truths, height, width, device)
-    clip = clip.unsqueeze(1).repeat(1, frames, 1, 1, 1)  # [B, F, 3, H, W] while painting
-    members = [
-        (b, subject) for b, truth in enumerate(truths) for subject in sorted(truth.subjects, key=lambda s: s.slot)
-    ]
-    subjects = [subject for _, subject in members]
-    moves = move(subjects, frames, device)
-    stages = [Stage.of(truths[b].size, len(truths[b].subjects)) for b, _ in members]
-
-    def per_frame(values: list[float]) -> Tensor:
-        return torch.tensor(values, device=device).repeat_interleave(frames)
-
-    unit = per_frame([stage.unit for stage in stages])
-    centre = per_frame([stage.slots[subject.slot] for stage, subject in zip(stages, subjects, strict=True)])
-    camera = Camera(centre + moves.x * unit, per_frame([stage.ground for stage in stages]) - moves.y * unit, unit)
-    looks = {
-        name: value.repeat_interleave(frames, dim=0)
-        for name, value in pack([figure_look(s) for s in subjects], device).items()
-    }
-    show = {
-        part: value.repeat_interleave(frames)
-        for part, value in shown([worn_parts(s) for s in subjects], device).items()
-    }
-    layers = draw_figures(looks, moves.pose, camera, show, height, width).unflatten(0, (len(subjects), frames))
-    for slot in range(max(subject.slot for subject in subjects) + 1):
-        rows = [row for row, subject in enumerate(subjects) if subject.slot == slot]
-        _lay_over(clip, [members[row][0] for row in rows], layers[rows])
-    _lay_things(clip, truths, members, camera, moves, frames)
+    width, height = truths[0].size
+    cast = Cast.of(truths, device)
+    clip = render_backdrops(truths, height, width, device).unsqueeze(1)
+    clip = clip.repeat(1, cast.frames, 1, 1, 1)  # [B, F, 3, H, W] while painting
+    layers = cast.draw(height, width)
+    for slot in range(max(subject.slot for _, subject in cast.members) + 1):
+        rows = [row for row, (_, subject) in enumerate(cast.members) if subject.slot == slot]
+        _lay_over(clip, [cast.members[row][0] for row in rows], layers[rows])
+    _lay_things(clip, truths, cast)
     return clip.transpose(1, 2) * 2 - 1
+
+
+def _every_frame(values: dict[str, Tensor], frames: int) -> dict[str, Tensor]:
+    return {name: value.repeat_interleave(frames, dim=0) for name, value in values.items()}
 
 
 def _lay_over(clip: Tensor, rows: list[int], layers: Tensor) -> None:
     clip[rows] = clip[rows] * (1 - layers[:, :, 3:]) + layers[:, :, :3]
 
 
-def _lay_things(
-    clip: Tensor,
-    truths: Sequence[Truth],
-    members: list[tuple[int, Subject]],
-    camera: Camera,
-    moves: Moves,
-    frames: int,
-) -> None:
-    """Objects over figures: standing on the ground, or following the hand that does not wave."""
-    rows = [b for b, truth in enumerate(truths) if truth.object is not None]
-    if not rows:
+def _lay_things(clip: Tensor, truths: Sequence[Truth], cast: Cast) -> None:
+    """Objects over figures: standing on the ground, or in a hand."""
+    things = [(b, thing) for b, truth in enumerate(truths) if (thing := truth.object) is not None]
+    if not things:
         return
-    (width, height), device = truths[0].size, clip.device
-    things = [thing for b in rows if (thing := truths[b].object) is not None]
+    (width, height), frames = truths[0].size, cast.frames
     units, xs, ys = [], [], []
-    for b, thing in zip(rows, things, strict=True):
+    for b, thing in things:
         stage = Stage.of(truths[b].size, len(truths[b].subjects))
-        units.append(torch.full((frames,), stage.unit * THING))
         if thing.holder is None:
-            xs.append(torch.full((frames,), width * (1 + thing.x) / 2))
-            ys.append(torch.full((frames,), stage.ground - thing_height(thing) * THING * stage.unit))
+            x = clip.new_full((frames,), width * (1 + thing.x) / 2)
+            y = clip.new_full((frames,), stage.ground - thing_height(thing) * THING * stage.unit)
         else:
-            holder = truths[b].subjects[thing.holder]
-            row = next(i for i, (clip_row, subject) in enumerate(members) if clip_row == b and subject is holder)
-            steps = slice(row * frames, (row + 1) * frames)
-            hand = moves.pose.left if holder.motion.side > 0 else moves.pose.right
-            xs.append((camera.centre[steps] + 0.8 * hand[0][steps] * stage.unit).cpu())
-            ys.append((camera.ground[steps] - (hand[1][steps] - 0.1) * stage.unit).cpu())
-    place = Camera(*(torch.cat(values).to(device) for values in (xs, ys, units)))
-    looks = {
-        name: value.repeat_interleave(frames, dim=0) for name, value in pack([t.look for t in things], device).items()
-    }
-    _lay_over(clip, rows, draw_things(looks, place, height, width).unflatten(0, (len(rows), frames)))
+            x, y = cast.free_hand(b, truths[b].subjects[thing.holder])
+        xs.append(x)
+        ys.append(y)
+        units.append(clip.new_full((frames,), stage.unit * THING))
+    looks = _every_frame(pack([thing.look for _, thing in things], clip.device), frames)
+    layers = draw_things(looks, Camera(torch.cat(xs), torch.cat(ys), torch.cat(units)), height, width)
+    _lay_over(clip, [b for b, _ in things], layers.unflatten(0, (len(things), frames)))
 
 
 def thing_height(thing: Thing) -> float:
     """From an object's centre to its foot, in its own units."""
-    return 0.97 if thing.look["pole"] else float(thing.look["height"])  # type: ignore[arg-type]
+    height = thing.look["height"]
+    assert isinstance(height, float)
+    return 0.97 if thing.look["pole"] else height
 
 
 def render_backdrops(truths: Sequence[Truth], height: int, width: int, device: torch.device | str) -> Tensor:

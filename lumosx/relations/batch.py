@@ -1,8 +1,8 @@
 """A batch of layouts as the tensors that the network reads, made once and reused by every layer and step.
 
 Samples with different references need no padding: every reference has H * W tokens, so the references of the whole
-batch are one dense stream [M, H * W, dim] beside the videos [B, V, dim], and an index says whose they are. One layout may
-serve several consecutive videos (noises or seeds of one scene), which then share its references.
+batch are one dense stream [M, H * W, dim] beside the videos [B, V, dim], and an index says whose they are. One layout
+may serve several consecutive videos (noises or seeds of one scene), which then share its references.
 """
 
 from collections.abc import Sequence

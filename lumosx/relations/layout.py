@@ -85,7 +85,8 @@ class TokenLayout:
         self.subject_words = None if subject_words is None else _word_table(subject_words, None, "subject_words")
         if self.subject_words is not None and self.subject_words.shape[1] != self.words.shape[1]:
             raise ValueError("words and subject_words speak of texts of different lengths")
-        self.r2pe, self.csam, self.mcam_ratio, self.rules = r2pe, csam, mcam_ratio, rules
+        self.r2pe, self.csam, self.mcam_ratio = r2pe, csam, mcam_ratio
+        self.rules: Rules = rules
         self._check_order()
 
     def _check_order(self) -> None:

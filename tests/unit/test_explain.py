@@ -21,7 +21,6 @@ from lumosx.cli.main import app
 from lumosx.scene import Scene, import_release
 from lumosx.scene.palette import SHARED_COLOUR, colour_of
 
-PICTURE_KEYS = ("face", "image")
 RELEASE = json.loads((Path(__file__).parents[1] / "data" / "release_scenes.json").read_text(encoding="utf-8"))
 
 MakeScene = Callable[..., Path]
@@ -35,8 +34,8 @@ def ana() -> dict[str, Any]:
     attributes = [member(word) for word in ("red wool coat", "round glasses", "knitted scarf")]
     return {
         "id": "ana_park",
-        "prompt": "A young woman in a red wool coat walks through a snowy park at dusk. The young woman adjusts her round "
-        "glasses and a knitted scarf.",
+        "prompt": "A young woman in a red wool coat walks through a snowy park at dusk. The young woman adjusts her "
+        "round glasses and a knitted scarf.",
         "subjects": [{"id": "ana", "word": "young woman", "face": "ana.png", "attributes": attributes}],
         "background": member("snowy park"),
         "generation": {"size": "832x480", "frames": 81, "seeds": [1, 2, 3]},
@@ -47,8 +46,8 @@ def crosswalk(**fields: Any) -> dict[str, Any]:
     people = [("ben", "white jacket", 1), ("carl", "black jacket", 2)]
     return {
         "id": "crosswalk",
-        "prompt": "Two men stand at a bustling city crosswalk. The first man wears a crisp white jacket, while the second "
-        "man contrasts sharply in a sleek black jacket, both deep in conversation.",
+        "prompt": "Two men stand at a bustling city crosswalk. The first man wears a crisp white jacket, while the "
+        "second man contrasts sharply in a sleek black jacket, both deep in conversation.",
         "subjects": [
             {"id": name, "word": "man", "occurrence": k, "face": f"{name}.png", "attributes": [member(jacket)]}
             for name, jacket, k in people
@@ -58,20 +57,17 @@ def crosswalk(**fields: Any) -> dict[str, Any]:
 
 
 def kitchen() -> dict[str, Any]:
-    words = [
-        ("person on the left", "headband"),
-        ("middle person", "black top"),
-        ("person on the right", "striped shirt"),
-    ]
+    people = ("person on the left", "middle person", "person on the right")
+    things = ("headband", "black top", "striped shirt")
     subjects = [
         {"id": f"s{number}", "word": person, "face": f"{person}.png", "attributes": [member(thing)]}
-        for number, (person, thing) in enumerate(words, start=1)
+        for number, (person, thing) in enumerate(zip(people, things, strict=True), start=1)
     ]
     return {
         "id": "kitchen",
-        "prompt": "Three individuals stand in a modern kitchen. The person on the left, wearing a headband, smiles. The "
-        "middle person, dressed in a black top, holds a utensil. The person on the right wears a striped shirt. In front "
-        "of them are a wooden cutting board, a metal mixing bowl and a white baking dish.",
+        "prompt": "Three individuals stand in a modern kitchen. The person on the left, wearing a headband, smiles. "
+        "The middle person, dressed in a black top, holds a utensil. The person on the right wears a striped shirt. "
+        "In front of them are a wooden cutting board, a metal mixing bowl and a white baking dish.",
         "subjects": subjects,
         "objects": [member(word) for word in ("metal mixing bowl", "white baking dish", "wooden cutting board")],
         "background": member("modern kitchen"),
@@ -80,7 +76,7 @@ def kitchen() -> dict[str, Any]:
 
 def picture_paths(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
-        yield from (item for key, item in value.items() if key in PICTURE_KEYS and isinstance(item, str))
+        yield from (item for key, item in value.items() if key in ("face", "image") and isinstance(item, str))
         value = list(value.values())
     for item in value if isinstance(value, list) else ():
         yield from picture_paths(item)
@@ -151,7 +147,9 @@ def test_example_c_fits_a_narrow_terminal(make_scene: MakeScene) -> None:
     headers = [line.split()[1:] for line in lines if line.startswith("reference")]
     assert len(headers) > 1
     words = "modern kitchen person on the left headband middle person black top person on the right striped shirt"
-    assert sum(headers, []) == f"{words} wooden cutting board metal mixing bowl white baking dish".split()
+    assert [
+        word for header in headers for word in header
+    ] == f"{words} wooden cutting board metal mixing bowl white baking dish".split()
     assert table_row(result.output, "CSAM", "s2.face")[2:] == ["all", "2", "members", "of", "s2"]
 
 
@@ -302,32 +300,20 @@ def test_the_page_says_the_same(make_scene: MakeScene, tmp_path: Path) -> None:
 
 EVIL = "<script>alert(1)</script>"
 QUOTED = 'x" onmouseover="alert(2)'
+CLOSING = "</style><img src=x onerror=alert(3)>"
+MARKUP = "[bold red]$\\frac$[/]"  # of rich and of matplotlib
 
 
 def test_scene_text_cannot_become_markup(make_scene: MakeScene, tmp_path: Path) -> None:
-    data = {
-        "id": "evil",
-        "prompt": f"A man says {EVIL} and {QUOTED} and [bold red]$\\frac$[/] </style><img src=x onerror=alert(3)>.",
-        "subjects": [
-            {
-                "id": "a",
-                "word": "man",
-                "face": "a.png",
-                "attributes": [
-                    {"word": EVIL, "image": "b.png"},
-                    {"word": QUOTED},
-                    {"word": "[bold red]$\\frac$[/]"},
-                    {"word": "</style><img src=x onerror=alert(3)>"},
-                ],
-            }
-        ],
-    }
-    result = run(make_scene(data), "--html", tmp_path / "a.html", "--png", tmp_path / "a.png", width=300)
+    attributes = [member(EVIL, image="b.png"), *({"word": word} for word in (QUOTED, CLOSING, MARKUP))]
+    prompt = f"A man says {EVIL} and {QUOTED} and {MARKUP} {CLOSING}."
+    subject = {"id": "a", "word": "man", "face": "a.png", "attributes": attributes}
+    scene = make_scene({"id": "evil", "prompt": prompt, "subjects": [subject]})
+    result = run(scene, "--html", tmp_path / "a.html", "--png", tmp_path / "a.png", width=300)
     assert result.exit_code == 0, result.output
-    assert "[bold red]$\\frac$[/]" in result.output
+    assert MARKUP in result.output
     elements = Elements((tmp_path / "a.html").read_text(encoding="utf-8"))
-    assert EVIL in elements.text
-    assert QUOTED in elements.text
+    assert EVIL in elements.text and QUOTED in elements.text
     assert not {"script", "img"} & set(elements.tags)
     assert elements.tags.count("style") == 1
     assert not {name for name in elements.attributes if name.startswith("on") or name in ("src", "href")}
@@ -352,14 +338,7 @@ def test_no_model_library_is_imported(make_scene: MakeScene, tmp_path: Path) -> 
         "assert result.exit_code == 0, result.output\n"
         "print({'diffusers', 'transformers', 'torchvision'} & set(sys.modules))"
     )
-    arguments = [
-        "explain",
-        str(make_scene(ana())),
-        "--html",
-        str(tmp_path / "a.html"),
-        "--png",
-        str(tmp_path / "a.png"),
-    ]
+    arguments = ["explain", make_scene(ana()), "--html", tmp_path / "a.html", "--png", tmp_path / "a.png"]
     result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "set()", result.stderr
 
@@ -367,6 +346,5 @@ def test_no_model_library_is_imported(make_scene: MakeScene, tmp_path: Path) -> 
 def test_explaining_in_a_notebook_needs_no_files() -> None:
     face = Image.new("RGB", (200, 200))
     scene = Scene.from_dict({"lumosx": 1, "prompt": "A man.", "subjects": [{"id": "a", "word": "man", "face": face}]})
-    explanation = explain(scene)
-    assert [word.text for word in explanation.columns] == ["man"]
-    assert "<h1>scene</h1>" in page(explanation)
+    assert [word.text for word in explain(scene).columns] == ["man"]
+    assert "<h1>scene</h1>" in page(explain(scene))

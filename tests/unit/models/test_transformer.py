@@ -208,7 +208,10 @@ def test_weights_may_serve_right_after_inference_mode() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"layouts": [TokenLayout((2, 2, 3), [], [])]}, r"layout is of a video of \(2, 2, 3\) tokens but .*\(2, 2, 2\)"),
+        (
+            {"layouts": [TokenLayout((2, 2, 3), [], [])]},
+            r"layout is of a video of \(2, 2, 3\) tokens but .*\(2, 2, 2\)",
+        ),
         ({"layouts": []}, "0 layouts but text embeddings of 1 samples"),
         ({"references": None}, r"layouts have \[2\] references, but these are given: None"),
         ({"references": [torch.zeros(4, 1, 4, 4)]}, r"layouts have \[2\] references, but these are given: \[1\]"),

@@ -43,6 +43,14 @@ def test_same_seeds_same_bytes_and_any_batch() -> None:
     torch.testing.assert_close(alone.references[0], first.references[5], atol=1e-5, rtol=0)
 
 
+def test_everything_is_made_on_the_device() -> None:
+    """Tensors on the meta device mix with no others, so a stray one would be an error."""
+    clips = WORLD.render(range(12), split="test", device="meta")
+    assert any(truth.object and truth.object.holder is not None for truth in clips.truth)
+    assert clips.video.device.type == "meta" and {r.device.type for r in clips.references} == {"meta"}
+    assert clips.video.shape == (12, 3, 9, 32, 32)
+
+
 def test_splits_share_no_parameter() -> None:
     def colours(split: str) -> set[object]:
         return {subject.look["skin"] for truth in truths(100, split) for subject in truth.subjects}

@@ -48,7 +48,7 @@ def test_rotation_keeps_type_and_length() -> None:
 
 def test_too_many_positions_is_an_error_that_names_the_axis() -> None:
     members = relational_positions((1, 30, 52), [0] * 20)  # 20 members of 52 columns each
-    with pytest.raises(ValueError, match="R2PE needs 1040 positions on axis 'w' but .* 1024.*rope_ntk_scaling"):
+    with pytest.raises(ValueError, match=r"R2PE needs 1040 positions on axis 'w' but .* 1024.*rope_ntk_scaling"):
         rotary_table(members, 128)
     rotary_table(relational_positions((1, 30, 52), [0] * 19), 128)
 
@@ -73,5 +73,5 @@ def test_within_the_table_ntk_scaling_changes_nothing() -> None:
 
 
 def test_a_shorter_table_is_respected() -> None:
-    with pytest.raises(ValueError, match="needs 5 positions on axis 't' but .* 4"):
+    with pytest.raises(ValueError, match=r"needs 5 positions on axis 't' but .* 4"):
         rotary_table(relational_positions((5, 1, 1), []), 16, table_length=4)
