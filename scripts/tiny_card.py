@@ -1,10 +1,10 @@
+# ruff: noqa: E501  the card is Markdown, one paragraph or table row a line
 """Puts a trained tiny run under checkpoints/ with its model card: python scripts/tiny_card.py RUN CHECKPOINT.
 
 Every figure of the card comes from a file that the run or its measurement wrote; binding.json goes along.
 """
 
 import json
-import os
 import platform
 import shutil
 import sys
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 
+from lumosx.files import atomic
 from lumosx.models import LumosXTransformer3DModel, SpaceToDepthCodec
 from lumosx.playground import World
 from lumosx.training.checkpoint import load
@@ -57,14 +58,11 @@ def main(run: Path, checkpoint: Path) -> None:
     """Copies RUN/export to the checkpoint folder and writes its card."""
     config = yaml.safe_load((run / "config.yaml").read_text())
     measured = json.loads((run / "binding.json").read_text())
-    beside = checkpoint.with_name(f".{checkpoint.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(run / "export", beside)
-    shutil.copy(run / "binding.json", beside / "binding.json")
-    shutil.copy(run / "log.jsonl", beside / "training_log.jsonl")
-    (beside / "README.md").write_text(CARD.format(**facts(run, config, measured)))
-    shutil.rmtree(checkpoint, ignore_errors=True)
-    os.replace(beside, checkpoint)
+    with atomic(checkpoint) as beside:
+        shutil.copytree(run / "export", beside)
+        shutil.copy(run / "binding.json", beside)
+        shutil.copy(run / "log.jsonl", beside / "training_log.jsonl")
+        (beside / "README.md").write_text(CARD.format(**facts(run, config, measured)))
 
 
 def facts(run: Path, config: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 The terminal shows what the HTML page and the figure show; all three render the same `Explanation`.
 """
 
-import os
-import uuid
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -56,12 +54,8 @@ def command(
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Atomically: the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
+    from lumosx.files import atomic
+
+    with atomic(path) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     typer.echo(f"wrote {path}")

@@ -29,8 +29,8 @@ def command(
 
     from lumosx.errors import InputError
     from lumosx.evaluation.binding import CONDITIONS, measure_binding
+    from lumosx.files import write_json
     from lumosx.pipelines import LumosXPipeline
-    from lumosx.pipelines.files import write_json
     from lumosx.playground import World
 
     names = [item.name for item in CONDITIONS]
@@ -64,7 +64,9 @@ def _print(scores: "list[Score]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("condition", "clips", "binding (95 %)", "same noun", "distinct", "dropped", "all right", "placed right")
+    table = Table(
+        "condition", "clips", "binding (95 %)", "same noun", "distinct", "dropped", "all right", "placed right"
+    )
     for item in scores:
         parts = [item.binding_same_noun, item.binding_distinct_nouns]
         table.add_row(

@@ -42,7 +42,7 @@ def render(
 
     Example: lumosx playground render out/world --clips 4 --subjects 2 --unplaced
     """
-    from lumosx.pipelines.files import atomic
+    from lumosx.files import atomic
     from lumosx.playground import World
 
     if frames % 4 != 1:
@@ -68,7 +68,7 @@ def _write(clip: "Clips", scene: dict[str, Any], folder: Path) -> None:
     from PIL import Image
     from ruamel.yaml import YAML
 
-    from lumosx.pipelines.files import write_json
+    from lumosx.files import write_json
     from lumosx.pipelines.video import write_clip
 
     folder.mkdir(parents=True)

@@ -143,7 +143,7 @@ def _expect_possible(pipeline: "LumosXPipeline", todo: Sequence[tuple[Scene, lis
 
 def is_finished(clip: Path, fingerprint: str) -> bool:
     """Whether the clip stands there whole, with a sidecar that says it was made of exactly this."""
-    from lumosx.pipelines.files import sha256_of
+    from lumosx.files import sha256_of
     from lumosx.pipelines.replay import read_sidecar
 
     try:
@@ -155,7 +155,7 @@ def is_finished(clip: Path, fingerprint: str) -> bool:
 
 def _save(result: "Result", clip: Path, sheet: bool) -> list[Path]:
     """Writes sheet, clip and sidecar, the sidecar last; returns them, the clip first."""
-    from lumosx.pipelines.files import atomic
+    from lumosx.files import atomic
 
     sheets = [clip.with_suffix(".png")] if sheet else []
     for path in sheets:

@@ -1,8 +1,8 @@
 """SpaceToDepthCodec: the tiny checkpoint's stand-in for a video VAE.
 
-A learned VAE needs hours on a CPU and blurs 32 x 32 clips; rearranging pixels into channels is lossless and free. It has
-`AutoencoderKLWan`'s interface and its temporal layout (the first frame is a latent frame of its own, later ones go four
-by four), so the pipeline, the trainer and the caches treat both alike.
+A learned VAE needs hours on a CPU and blurs 32 x 32 clips; rearranging pixels into channels is lossless and free. It
+has `AutoencoderKLWan`'s interface and its temporal layout (the first frame is a latent frame of its own, later ones go
+four by four), so the pipeline, the trainer and the caches treat both alike.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -61,6 +62,7 @@ class SpaceToDepthCodec(ModelMixin, ConfigMixin):
         # ModelMixin reads device and type off a parameter; this one is saved with the folder.
         self.anchor = nn.Parameter(torch.zeros(()), requires_grad=False)
 
+    @apply_forward_hook
     def encode(self, x: Tensor) -> AutoencoderKLOutput:
         """Latents of a video [B, 3, F, H, W] as `.latent_dist.mode()`.
 
@@ -78,6 +80,7 @@ class SpaceToDepthCodec(ModelMixin, ConfigMixin):
         latents = rearrange(padded, "b c (f t) (h p) (w q) -> b (c t p q) f h w", t=time, p=space, q=space)
         return AutoencoderKLOutput(latent_dist=ExactLatents(latents))  # pyright: ignore[reportArgumentType]
 
+    @apply_forward_hook
     def decode(self, z: Tensor, return_dict: bool = True) -> DecoderOutput | tuple[Tensor]:
         """The video [B, 3, F, H, W] of latents; the first frame is the mean of its copies."""
         space, time = self.config.scale_factor_spatial, self.config.scale_factor_temporal

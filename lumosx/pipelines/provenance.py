@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import lumosx
-from lumosx.pipelines.files import sha256_of
+from lumosx.files import sha256_of
 from lumosx.relations import TokenLayout
 from lumosx.scene import Binding, Entity, Scene
 

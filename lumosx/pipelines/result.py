@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 import lumosx
+from lumosx.files import sha256_of, write_json
 from lumosx.pipelines.contact_sheet import contact_sheet
-from lumosx.pipelines.files import sha256_of, write_json
 from lumosx.pipelines.provenance import fingerprint
 from lumosx.pipelines.video import write_clip, writer_of
 from lumosx.scene import Scene

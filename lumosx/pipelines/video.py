@@ -13,7 +13,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
 from lumosx.errors import InputError
-from lumosx.pipelines.files import atomic
+from lumosx.files import atomic
 
 CRF = "17"  # x264: visually lossless
 Writer = Callable[[np.ndarray, Path, float, Mapping[str, str]], None]  # frames, path, fps, metadata

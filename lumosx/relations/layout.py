@@ -34,6 +34,8 @@ class Reference:
             raise ValueError(f"a member names its subject and nothing else does: {self}")
         if self.subject is not None and self.subject < 0:
             raise ValueError(f"subjects are numbered from 0: {self}")
+        if not 0 <= self.strength < float("inf"):
+            raise ValueError(f"strength is 0 or more: {self}")
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class TokenLayout:
             raise ValueError(f"rules are 'paper' or 'release', not {rules!r}")
         if len(video) != 3 or min(video) < 1:
             raise ValueError(f"video is (T, H, W) in tokens, each at least 1, not {tuple(video)}")
+        if mcam_ratio is not None and not 0 <= mcam_ratio < float("inf"):
+            raise ValueError(f"mcam_ratio, r of equation (4), is 0 or more, not {mcam_ratio}")
         self.video = (int(video[0]), int(video[1]), int(video[2]))
         self.references = tuple(references)
         self.words = _word_table(words, len(self.references), "words")

@@ -7,7 +7,7 @@ from lumosx.training.config import OptimConfig
 
 
 def make_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon for the matrices of the blocks if `muon_lr` is set. Their rates are scaled by `rate` each step."""
+    """AdamW, and Muon for the matrices of the blocks if `muon_lr` is set. `set_rate` scales both."""
     matrices, others = [], []
     for name, parameter in model.named_parameters():
         is_matrix = config.muon_lr is not None and name.startswith("blocks.") and parameter.ndim == 2

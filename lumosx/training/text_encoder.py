@@ -1,12 +1,11 @@
 """The tiny checkpoint's tokenizer and text encoder: trained on captions alone, then frozen, as Wan's umT5 is.
 
-A caption says things about a word that stand elsewhere in the sentence: whose cap this is, where that person stands. The
-encoder learns to carry them to the word's own tokens by reading captions: for every token it tells masked words, the
-owner's number in the caption and the owner's place. Binding by pictures is not in there: captions never tell a look.
+A caption says things about a word that stand elsewhere in the sentence: whose cap this is, where that person stands.
+The encoder learns to carry them to the word's own tokens by reading captions: for every token it tells masked words,
+the owner's number in the caption and the owner's place. Binding by pictures is not in there: captions never tell a
+look.
 """
 
-import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
+from lumosx.files import atomic, write_json
 from lumosx.playground import Truth
 from lumosx.playground.captions import PLACES
 from lumosx.playground.sampling import Wishes, sample_truth
@@ -45,19 +45,9 @@ class CaptionReader(nn.Module):
 
     def __init__(self, vocabulary: int, width: int, layers: int) -> None:
         super().__init__()
-        self.encoder = UMT5EncoderModel(
-            UMT5Config(
-                vocab_size=vocabulary,
-                d_model=width,
-                d_kv=16,
-                d_ff=2 * width,
-                num_layers=layers,
-                num_heads=width // 16,
-                dropout_rate=0.0,
-                pad_token_id=0,
-                eos_token_id=1,
-            )  # fmt: skip
-        )
+        shape = {"d_model": width, "d_kv": 16, "d_ff": 2 * width, "num_layers": layers, "num_heads": width // 16}
+        special = {"pad_token_id": 0, "eos_token_id": 1}
+        self.encoder = UMT5EncoderModel(UMT5Config(vocab_size=vocabulary, dropout_rate=0.0, **shape, **special))
         sizes = {"word": vocabulary, "owner": 5, "place": 1 + len(PLACE_NAMES)}
         self.heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
 
@@ -180,12 +170,9 @@ def _accuracy(reader: CaptionReader, captions: Captions) -> dict[str, float]:
 
 
 def _export(folder: Path, tokenizer: PreTrainedTokenizerFast, reader: CaptionReader, accuracy: dict) -> Path:
-    export, beside = folder / "export", folder / ".export"
-    shutil.rmtree(beside, ignore_errors=True)
-    tokenizer.save_pretrained(beside / "tokenizer")
-    reader.encoder.save_pretrained(beside / "text_encoder")
-    (folder / "accuracy.json").write_text(json.dumps(accuracy, indent=1) + "\n")
     print("held-out captions:", accuracy)
-    shutil.rmtree(export, ignore_errors=True)
-    beside.rename(export)
-    return export
+    write_json(accuracy, folder / "accuracy.json")
+    with atomic(folder / "export") as beside:
+        tokenizer.save_pretrained(beside / "tokenizer")
+        reader.encoder.save_pretrained(beside / "text_encoder")
+    return folder / "export"

@@ -1,7 +1,6 @@
 """The training loop: flow matching on the video, with clean references beside it (equations 6 to 8)."""
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from transformers import AutoTokenizer, UMT5EncoderModel
 from lumosx.data.keyed import keyed_generator
 from lumosx.data.playground import Batch, PlaygroundBatches
 from lumosx.errors import InputError
+from lumosx.files import atomic
 from lumosx.flow import flow_matching_loss, make_solver, noise_latents, sample_sigmas, velocity_target
 from lumosx.models import LumosXTransformer3DModel, SpaceToDepthCodec
 from lumosx.pipelines import LumosXPipeline
@@ -155,10 +155,8 @@ class Trainer:
         }
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
-        print(
-            f"step {self.step}/{self.config.train.steps}  loss {record['loss']:.4f}  {record['seconds_per_step']:.2f} s/step",
-            flush=True,
-        )
+        speed = f"{record['seconds_per_step']:.2f} s/step"
+        print(f"step {self.step}/{self.config.train.steps}  loss {record['loss']:.4f}  {speed}", flush=True)
 
     def _save(self) -> None:
         state = {
@@ -167,7 +165,7 @@ class Trainer:
             "ema": self.ema,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        checkpoint.save_atomic(state, self.folder / "latest.pt")
+        checkpoint.save(state, self.folder / "latest.pt")
 
     def _resume(self) -> None:
         state = checkpoint.load(self.folder / "latest.pt")
@@ -197,11 +195,9 @@ class Trainer:
 
     def export(self) -> Path:
         """Writes the averaged weights in the hub layout to RUN/export, whole or not at all."""
-        export, beside = self.folder / "export", self.folder / ".export"
-        shutil.rmtree(beside, ignore_errors=True)
-        self.pipeline().save_pretrained(beside)
-        shutil.rmtree(export, ignore_errors=True)
-        beside.rename(export)
+        export = self.folder / "export"
+        with atomic(export) as beside:
+            self.pipeline().save_pretrained(beside)
         return export
 
 

@@ -1,4 +1,4 @@
-"""The golden cases: random weights and inputs with the outputs of the release's own equations (see golden/README.md)."""
+"""The golden cases: random weights and inputs, with outputs of the release's own equations (golden/README.md)."""
 
 import json
 from functools import cache

@@ -48,7 +48,7 @@ def test_shapes_are_those_of_wans_vae() -> None:
 
 @pytest.mark.parametrize("shape", [(8, 16, 16), (9, 18, 16), (9, 16, 18)])
 def test_sizes_that_do_not_fit_are_named(shape: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="1 \\+ a multiple of 4.*multiples of 4"):
+    with pytest.raises(ValueError, match=r"1 \+ a multiple of 4.*multiples of 4"):
         SpaceToDepthCodec().encode(torch.zeros(1, 3, *shape))
 
 

@@ -67,7 +67,7 @@ def test_the_export_samples_with_its_own_defaults(config: Config) -> None:
     scene = Scene.from_dict(World().render([5], split="test", subjects=2).scene(0))
     result = pipe(scene, seed=0, steps=2, progress=False)
     assert result.frames.shape == (9, 32, 32, 3)
-    assert not list(config.folder.glob(".export*")) and not list(config.folder.glob(".saving*"))
+    assert not list(config.folder.glob(".*"))  # nothing half-written stays
 
 
 def test_the_average_by_hand(config: Config) -> None:
@@ -89,20 +89,20 @@ def test_a_missing_text_encoder_says_what_to_do(config: Config) -> None:
 def test_an_unreadable_checkpoint_is_not_taken_for_none(config: Config) -> None:
     config.folder.mkdir(parents=True)
     (config.folder / "latest.pt").write_bytes(b"half a file")
-    with pytest.raises(InputError, match="latest.pt"):
+    with pytest.raises(InputError, match=r"latest\.pt"):
         Trainer(config).fit()
 
 
 def test_a_failed_save_leaves_the_last_one(config: Config) -> None:
     path = config.folder / "latest.pt"
-    checkpoint.save_atomic({"step": 1}, path)
+    checkpoint.save({"step": 1}, path)
 
     class Unpicklable:
         def __reduce__(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
             raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        checkpoint.save_atomic({"step": Unpicklable()}, path)
+        checkpoint.save({"step": Unpicklable()}, path)
     assert checkpoint.load(path) == {"step": 1}
     assert [p.name for p in config.folder.iterdir()] == ["latest.pt"]
 
