@@ -1,5 +1,6 @@
 """`lumosx playground measure`: how often a checkpoint puts every attribute on its owner, on unseen clips."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +51,7 @@ def command(
     for item in CONDITIONS:
         if condition and item.name not in condition:
             continue
-        chosen = type(item)(**{**vars(item), "subjects": subjects})
+        chosen = replace(item, subjects=subjects)
         progress = measure_binding(generate, chosen, world=world, clips=clips, first_seed=seed, split=split)
         for _, done in track(progress, item.name, total=clips + 1, console=console):
             scores += [] if done is None else [done]

@@ -1,14 +1,17 @@
 """Endless training batches from the playground: clips nobody has seen before, with references and bound words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from lumosx.data.keyed import keyed_chance
-from lumosx.playground import World
+from lumosx.data.keyed import keyed_chance, keyed_generator
+from lumosx.playground import Truth, World
+from lumosx.playground.sampling import Wishes, sample_truth
 from lumosx.relations import TokenLayout, bound_layout
 from lumosx.scene import Scene
 
@@ -32,6 +35,8 @@ class PlaygroundBatches(Dataset[Batch]):
         world: size and length of the clips.
         tokenizer: a fast tokenizer with offsets.
         grid: (T, H, W) of the clips in tokens.
+        subjects: shares of clips with 1, 2 ... people.
+        placed: the share of captions that say who stands where.
         clips: clips a batch.
         steps: batches there are.
         text_length: tokens a text is padded to.
@@ -39,12 +44,16 @@ class PlaygroundBatches(Dataset[Batch]):
         seed: of the run.
     """
 
+    tokenizer: Any  # transformers types its `pad_token_id` as texts and lists too
+
     def __init__(
         self,
         world: World,
         tokenizer: PreTrainedTokenizerBase,
         *,
         grid: tuple[int, int, int],
+        subjects: Sequence[float],
+        placed: float,
         clips: int,
         steps: int,
         text_length: int,
@@ -53,6 +62,7 @@ class PlaygroundBatches(Dataset[Batch]):
         seed: int,
     ) -> None:
         self.world, self.tokenizer, self.grid = world, tokenizer, grid
+        self.subjects, self.placed = list(subjects), placed
         self.clips, self.steps, self.text_length, self.seed = clips, steps, text_length, seed
         self.text_dropout, self.reference_dropout = text_dropout, reference_dropout
 
@@ -62,8 +72,7 @@ class PlaygroundBatches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         """The batch of training step `step`."""
         sample_ids = list(range(step * self.clips, (step + 1) * self.clips))
-        # Sample ids of a run start at 0; the seed moves runs to clips of their own.
-        rendered = self.world.render([self.seed * 10**9 + sample for sample in sample_ids], split="train")
+        rendered = self.world.draw([self.truth(sample) for sample in sample_ids])
         references, tokens, layouts = [], [], []
         for index, sample in enumerate(sample_ids):
             binding = Scene.from_dict(rendered.scenes[index]).bind(self.tokenizer, self.text_length)
@@ -84,6 +93,14 @@ class PlaygroundBatches(Dataset[Batch]):
         for row, ids in zip(padded, tokens, strict=True):
             row[: len(ids)] = ids
         return Batch(sample_ids, rendered.video, references, padded, mask, layouts)
+
+    def truth(self, sample: int) -> Truth:
+        """The clip of sample `sample`. Numbers of a run start at 0; the seed moves runs to clips of their own."""
+        shares = torch.tensor(self.subjects, dtype=torch.float64)
+        people = 1 + int(torch.multinomial(shares, 1, generator=keyed_generator(self.seed, sample, "subjects")))
+        placed = keyed_chance(self.seed, sample, "placed", self.placed)
+        wishes = Wishes(subjects=people, placed=placed)
+        return sample_truth(self.seed * 10**9 + sample, "train", self.world.size, self.world.frames, wishes)
 
 
 def without_references(layout: TokenLayout) -> TokenLayout:

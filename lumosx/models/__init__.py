@@ -1,7 +1,8 @@
 """The model on diffusers' Wan parts, its codec for the tiny checkpoint, and the conversion of weights."""
 
+from lumosx.models.caching import ReferenceCache
 from lumosx.models.codec import SpaceToDepthCodec
 from lumosx.models.convert import convert_state_dict, infer_config
-from lumosx.models.transformer import LumosXTransformer3DModel, ReferenceCache
+from lumosx.models.transformer import LumosXTransformer3DModel
 
 __all__ = ["LumosXTransformer3DModel", "ReferenceCache", "SpaceToDepthCodec", "convert_state_dict", "infer_config"]

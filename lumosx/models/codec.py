@@ -6,6 +6,7 @@ four by four), so the pipeline, the trainer and the caches treat both alike.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -42,6 +43,8 @@ class SpaceToDepthCodec(ModelMixin, ConfigMixin):
         z_dim: channels of the latents; follows from the two factors, stated because pipelines read it.
         latents_mean, latents_std: per channel, as in `AutoencoderKLWan`; None for 0 and 1.
     """
+
+    config: Any  # diffusers types it as a plain dict
 
     @register_to_config
     def __init__(

@@ -6,38 +6,30 @@ padding in a batch, may have a timestep of their own, and can then be computed o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders import PeftAdapterMixin
-from diffusers.models.cache_utils import CacheMixin
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.normalization import FP32LayerNorm
 from diffusers.models.transformers.transformer_wan import WanTimeTextImageEmbedding
 from diffusers.utils import apply_lora_scale
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from lumosx.attention import choose_backend
 from lumosx.models.block import LumosXBlock, Stream
+from lumosx.models.caching import ReferenceCache, ReferencesOnlyCacheMixin, check_cacheable
 from lumosx.relations import LayoutBatch, TokenLayout, batch_layouts
 from lumosx.relations.batch import Part
 
 MIN_SIGMA = 1e-3  # below it a predicted sample says nothing about the velocity
 
 
-@dataclass(frozen=True)
-class ReferenceCache:
-    """Keys and values of the references in every layer, for the layouts they were computed with."""
-
-    layouts: tuple[TokenLayout, ...]
-    keys_values: tuple[tuple[Tensor, Tensor], ...]  # a layer: two [M, P, heads, head_dim]
-
-
-class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
+class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, ReferencesOnlyCacheMixin):
     """Wan2.1's text-to-video DiT with R2PE, CSAM and MCAM over a `TokenLayout`.
 
     The configuration has the keys of diffusers' `WanTransformer3DModel`, and beside them:
@@ -178,6 +170,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
             out = ((hidden_states - out) / sigma).to(out.dtype)
         return Transformer2DModelOutput(sample=out) if return_dict else (out,)
 
+    @apply_forward_hook  # offloading brings the model to its device, as for `forward`
     @apply_lora_scale("attention_kwargs")
     def encode_references(
         self,
@@ -197,7 +190,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         """
         del attention_kwargs
         layouts = tuple(layouts)
-        self._check_cacheable(layouts)
+        check_cacheable(layouts, self.config.reference_timestep)
         tokens = self._reference_tokens(references, layouts, None)
         batch = self._batch(layouts, 1, "references", tokens.device)
         text = self.condition_embedder.text_embedder(encoder_hidden_states.to(tokens.dtype))
@@ -311,19 +304,10 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         latents = patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
         return latents[:, :, : shape[2], : shape[3], : shape[4]]
 
-    def _check_cacheable(self, layouts: Sequence[TokenLayout]) -> None:
-        if self.config.reference_timestep != "zero":
-            raise ValueError(
-                "references cannot be cached: with reference_timestep='shared' they change at every step. "
-                "A cache needs a model trained with reference_timestep='zero'"
-            )
-        if not all(layout.csam for layout in layouts):
-            raise ValueError("references cannot be cached with csam=False: they see the video, which changes")
-
     def _check_cache(
         self, cache: ReferenceCache, layouts: Sequence[TokenLayout], references: Sequence[Tensor] | None
     ) -> None:
-        self._check_cacheable(layouts)
+        check_cacheable(layouts, self.config.reference_timestep)
         if references is not None:
             raise ValueError("references come either as such or in reference_cache, not both")
         if cache.layouts != layouts:

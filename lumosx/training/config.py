@@ -44,7 +44,8 @@ class DataConfig:
     width: int = 32
     height: int = 32
     frames: int = 9
-    subjects: dict[int, float] = field(default_factory=lambda: {1: 0.3, 2: 0.6, 3: 0.1})  # number: share of clips
+    subjects: list[float] = field(default_factory=lambda: [0.25, 0.55, 0.2])  # shares of clips with 1, 2 ... people
+    placed: float = 0.4  # the share of captions that say who stands where
     clips: int = 8  # a step
     noises: int = 3  # noisy copies of each clip, which share one pass over its references
     text_dropout: float = 0.1
@@ -83,7 +84,7 @@ class TrainConfig:
     """Length of the run and what it leaves behind."""
 
     steps: int = MISSING
-    checkpoint_every: int = 500
+    checkpoint_every: int = 250
     log_every: int = 20
     ema: float = 0.99
     threads: int | None = None

@@ -25,6 +25,7 @@ from lumosx.scene import Scene
 from lumosx.training.config import Config
 
 PAD, EOS, UNKNOWN, MASK = "<pad>", "</s>", "<unk>", "<mask>"
+PAD_ID, EOS_ID, MASK_ID = 0, 1, 3  # special tokens are numbered first, in the order above
 PLACE_NAMES = sorted({place for places in PLACES.values() for place in places})
 BLANK = [Image.new("RGB", (112, 112), (shade, shade, shade)) for shade in range(4)]  # two people never share a face
 IGNORED = -100  # cross entropy's "no target here"
@@ -45,9 +46,18 @@ class CaptionReader(nn.Module):
 
     def __init__(self, vocabulary: int, width: int, layers: int) -> None:
         super().__init__()
-        shape = {"d_model": width, "d_kv": 16, "d_ff": 2 * width, "num_layers": layers, "num_heads": width // 16}
-        special = {"pad_token_id": 0, "eos_token_id": 1}
-        self.encoder = UMT5EncoderModel(UMT5Config(vocab_size=vocabulary, dropout_rate=0.0, **shape, **special))
+        config = UMT5Config(
+            vocab_size=vocabulary,
+            d_model=width,
+            d_kv=16,
+            d_ff=2 * width,
+            num_layers=layers,
+            num_heads=width // 16,
+            dropout_rate=0.0,
+            pad_token_id=PAD_ID,
+            eos_token_id=EOS_ID,
+        )
+        self.encoder = UMT5EncoderModel(config)
         sizes = {"word": vocabulary, "owner": 5, "place": 1 + len(PLACE_NAMES)}
         self.heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
 
@@ -70,10 +80,9 @@ def train_text_encoder(config: Config) -> Path:
     optimizer = torch.optim.AdamW(reader.parameters(), lr=2e-3, weight_decay=0.01)
     steps = config.train.steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
-    mask_id = tokenizer.mask_token_id
     for step in range(steps):
         rows = torch.randint(len(train.ids), (64,))
-        losses = _losses(reader, _rows(train, rows), mask_id)
+        losses = _losses(reader, _rows(train, rows))
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
@@ -111,7 +120,7 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 def read_captions(truths: list[Truth], tokenizer: PreTrainedTokenizerFast, length: int) -> Captions:
     """Captions as tokens, and per token what is true of it."""
-    ids = torch.full((len(truths), length), tokenizer.pad_token_id)
+    ids = torch.full((len(truths), length), PAD_ID)
     owner, place = torch.full_like(ids, IGNORED), torch.full_like(ids, IGNORED)
     for row, truth in enumerate(truths):
         scene = Scene.from_dict(_words_alone(truth))
@@ -125,7 +134,7 @@ def read_captions(truths: list[Truth], tokenizer: PreTrainedTokenizerFast, lengt
             if truth.placed:
                 name = PLACES[len(truth.subjects)][truth.subjects[subject].slot]
                 place[row, tokens] = 1 + PLACE_NAMES.index(name)
-    return Captions(ids, (ids != tokenizer.pad_token_id).long(), owner, place)
+    return Captions(ids, (ids != PAD_ID).long(), owner, place)
 
 
 def _truths(split: str, count: int) -> Iterator[Truth]:
@@ -147,9 +156,9 @@ def _rows(captions: Captions, rows: Tensor) -> Captions:
     return Captions(captions.ids[rows], captions.mask[rows], captions.owner[rows], captions.place[rows])
 
 
-def _losses(reader: CaptionReader, captions: Captions, mask_id: int) -> dict[str, Tensor]:
+def _losses(reader: CaptionReader, captions: Captions) -> dict[str, Tensor]:
     hidden = (torch.rand(captions.ids.shape) < 0.15) & captions.mask.bool()
-    logits = reader(captions.ids.masked_fill(hidden, mask_id), captions.mask)
+    logits = reader(captions.ids.masked_fill(hidden, MASK_ID), captions.mask)
     targets = {
         "word": captions.ids.masked_fill(~hidden, IGNORED),
         "owner": captions.owner,

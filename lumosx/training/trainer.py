@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from omegaconf import OmegaConf
@@ -17,12 +18,15 @@ from lumosx.data.playground import Batch, PlaygroundBatches
 from lumosx.errors import InputError
 from lumosx.files import atomic
 from lumosx.flow import flow_matching_loss, make_solver, noise_latents, sample_sigmas, velocity_target
+from lumosx.flow.objective import SigmaDistribution
 from lumosx.models import LumosXTransformer3DModel, SpaceToDepthCodec
 from lumosx.pipelines import LumosXPipeline
 from lumosx.playground import World
 from lumosx.training import checkpoint
 from lumosx.training.config import Config
 from lumosx.training.optim import make_optimizers, rate, set_rate
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Trainer:
@@ -38,13 +42,14 @@ class Trainer:
         if not (text_encoder / "text_encoder").is_dir():
             raise InputError(f"no text encoder in {text_encoder}: train it first (lumosx train experiment=tiny_text)")
         self.tokenizer = AutoTokenizer.from_pretrained(text_encoder / "tokenizer")
-        self.text_encoder = UMT5EncoderModel.from_pretrained(text_encoder / "text_encoder").to(self.device).eval()
+        encoder = UMT5EncoderModel.from_pretrained(text_encoder / "text_encoder")
+        self.text_encoder = to_device(encoder, self.device).eval()
         torch.manual_seed(config.run.seed)
-        self.model = LumosXTransformer3DModel(**config.model.transformer).to(self.device)
+        self.model = to_device(LumosXTransformer3DModel(**config.model.transformer), self.device)
         init_weights(self.model)
         self.ema = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self.optimizers = make_optimizers(self.model, config.optim)
-        self.codec = SpaceToDepthCodec().to(self.device)
+        self.codec = to_device(SpaceToDepthCodec(), self.device)
         self.step = 0
 
     def fit(self) -> Path:
@@ -70,6 +75,8 @@ class Trainer:
             World((data.width, data.height), data.frames),
             self.tokenizer,
             grid=grid,
+            subjects=data.subjects,
+            placed=data.placed,
             clips=data.clips,
             steps=self.config.train.steps,
             text_length=self.config.model.text_length,
@@ -129,11 +136,11 @@ class Trainer:
             sigmas.append(
                 sample_sigmas(
                     noises,
-                    objective.distribution,
+                    cast(SigmaDistribution, objective.distribution),  # checked there; OmegaConf knows no Literal
                     objective.mean,
                     objective.std,
                     objective.shift,
-                    generator,  # pyright: ignore[reportArgumentType]
+                    generator,
                 )
             )
             noise.append(torch.randn(noises, *x0.shape[1:], generator=generator))
@@ -179,14 +186,14 @@ class Trainer:
 
     def pipeline(self) -> LumosXPipeline:
         """A pipeline over the averaged weights."""
-        model = LumosXTransformer3DModel.from_config(self.model.config)
+        model = LumosXTransformer3DModel(**self.config.model.transformer)
         model.load_state_dict(self.ema)
         generation = self.config.model.generation
         solver = make_solver(generation["solver"], generation["steps"], generation["shift"])
         return LumosXPipeline(
             tokenizer=self.tokenizer,
             text_encoder=self.text_encoder,
-            transformer=model.to(self.device).eval(),
+            transformer=to_device(model, self.device).eval(),
             vae=self.codec,
             scheduler=solver,
             text_length=self.config.model.text_length,
@@ -201,14 +208,22 @@ class Trainer:
         return export
 
 
+def to_device(module: Module, device: torch.device) -> Module:
+    """`module.to(device)`; diffusers and transformers wrap that method so that its type is lost."""
+    return module.to(device)
+
+
 def init_weights(model: LumosXTransformer3DModel) -> None:
-    """Wan's initialisation: Xavier matrices, small embeddings, a head that starts at zero."""
+    """Wan's initialisation: Xavier matrices, a small time embedding, a head that starts at zero.
+
+    The text embedding starts at full size: Wan's small one left the words unused for thousands of steps.
+    """
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
     nn.init.xavier_uniform_(model.patch_embedding.weight.flatten(1))
-    for embedder in (model.condition_embedder.time_embedder, model.condition_embedder.text_embedder):
-        for linear in (embedder.linear_1, embedder.linear_2):
-            nn.init.normal_(linear.weight, std=0.02)
+    time_embedder = model.condition_embedder.time_embedder
+    for linear in (time_embedder.linear_1, time_embedder.linear_2):
+        nn.init.normal_(linear.weight, std=0.02)
     nn.init.zeros_(model.proj_out.weight)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
 from diffusers import AutoencoderKLWan
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,3 +62,20 @@ def test_save_and_load(tmp_path: Path) -> None:
     SpaceToDepthCodec(latents_std=[0.5] * 192).save_pretrained(tmp_path)
     loaded = SpaceToDepthCodec.from_pretrained(tmp_path)
     assert loaded.config.latents_std == [0.5] * 192
+
+
+def test_offloading_brings_the_codec_back() -> None:
+    """`enable_model_cpu_offload` moves a model in this hook."""
+    moved = []
+
+    class Moving(ModelHook):
+        def pre_forward(self, module: torch.nn.Module, *args: object, **kwargs: object) -> tuple:
+            moved.append(module)
+            return args, kwargs
+
+    codec = SpaceToDepthCodec()
+    add_hook_to_module(codec, Moving())
+    latents = codec.encode(torch.zeros(1, 3, 1, 4, 4)).latent_dist.mode()
+    assert moved == [codec]
+    codec.decode(latents)
+    assert moved == [codec, codec]

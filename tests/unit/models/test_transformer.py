@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import WanPipeline, WanTransformer3DModel
+from accelerate.hooks import ModelHook, add_hook_to_module
+from diffusers import (
+    FasterCacheConfig,
+    FirstBlockCacheConfig,
+    PyramidAttentionBroadcastConfig,
+    TaylorSeerCacheConfig,
+    WanPipeline,
+    WanTransformer3DModel,
+)
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
@@ -186,6 +194,42 @@ def test_a_loras_scale_reaches_the_reference_cache(lora_file: Path) -> None:
     torch.testing.assert_close(net(**given, **scale, reference_cache=cache).sample, expected)
     unscaled = net.encode_references(references, given["encoder_hidden_states"], given["layouts"])
     assert (net(**given, **scale, reference_cache=unscaled).sample - expected).abs().max() > 1e-4
+
+
+def test_offloading_brings_the_model_back_for_its_references_too() -> None:
+    """`enable_model_cpu_offload` moves a model in this hook."""
+    moved = []
+
+    class Moving(ModelHook):
+        def pre_forward(self, module: torch.nn.Module, *args: object, **kwargs: object) -> tuple:
+            moved.append(module)
+            return args, kwargs
+
+    net, given = model(reference_timestep="zero"), inputs()
+    add_hook_to_module(net, Moving())
+    cache = net.encode_references(given["references"], given["encoder_hidden_states"], given["layouts"])
+    assert moved == [net]
+    velocity(net, references=None, reference_cache=cache)
+    assert moved == [net, net]
+
+
+@pytest.mark.parametrize(
+    "cache",
+    [
+        PyramidAttentionBroadcastConfig(spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 600),
+        FasterCacheConfig(current_timestep_callback=lambda: 600),
+        TaylorSeerCacheConfig(),
+        FirstBlockCacheConfig(),
+    ],
+    ids=lambda cache: type(cache).__name__,
+)
+def test_caches_of_diffusers_are_refused(cache: object) -> None:
+    net = model()
+    with pytest.raises(ValueError, match=f"{type(cache).__name__} does not work here.*reference_timestep='zero'"):
+        net.enable_cache(cache)
+    assert not net.is_cache_enabled
+    with net.cache_context("cond"):  # as diffusers' own WanPipeline does
+        assert torch.equal(velocity(net), velocity(model()))
 
 
 def test_a_fresh_adapter_trains_alone() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -107,8 +108,8 @@ def test_a_failed_save_leaves_the_last_one(config: Config) -> None:
     assert [p.name for p in config.folder.iterdir()] == ["latest.pt"]
 
 
-def _batches(config: Config, **changes: float) -> PlaygroundBatches:
-    options = {"text_dropout": 0.0, "reference_dropout": 0.0, **changes}
+def _batches(config: Config, **changes: Any) -> PlaygroundBatches:
+    options = {"text_dropout": 0.0, "reference_dropout": 0.0, "subjects": [0, 1], "placed": 0.5, **changes}
     trainer = Trainer(config)
     return PlaygroundBatches(
         World(), trainer.tokenizer, grid=(3, 4, 4), clips=4, steps=2, text_length=96, seed=0, **options
@@ -127,7 +128,7 @@ def test_words_of_a_batch_name_their_references(config: Config) -> None:
     """Decoding the marked tokens of each reference gives its word back."""
     batches = _batches(config)
     batch = batches[0]
-    scenes = World().render(batch.sample_ids, split="train").scenes
+    scenes = World().draw([batches.truth(sample) for sample in batch.sample_ids]).scenes
     for row, (layout, scene) in enumerate(zip(batch.layouts, scenes, strict=True)):
         assert len(layout.references) == len(batch.references[row])
         entities = [entity for entity in Scene.from_dict(scene).entities if entity.image is not None]
@@ -142,6 +143,13 @@ def test_dropout_takes_words_and_references(config: Config) -> None:
     assert all(len(pictures) for pictures in without_text.references)
     alone = _batches(config, reference_dropout=1.0)[0]
     assert all(not layout.references for layout in alone.layouts) and not any(map(len, alone.references))
+
+
+def test_the_mix_of_clips_is_the_one_asked_for(config: Config) -> None:
+    drawn = [_batches(config, subjects=[0.5, 0.0, 0.5], placed=0.8).truth(sample) for sample in range(200)]
+    counts = [sum(len(truth.subjects) == people for truth in drawn) for people in (1, 2, 3)]
+    assert 70 < counts[0] < 130 and counts[1] == 0 and counts[0] + counts[2] == 200
+    assert 140 < sum(truth.placed for truth in drawn) < 180
 
 
 def test_keys_are_independent() -> None:
