@@ -31,8 +31,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
         for file in [*temporary.rglob("*"), temporary]:
             _flush(file)
         if target.is_dir() and temporary.is_dir():  # a folder cannot be renamed over one that is not empty
-            shutil.rmtree(target)
-        os.replace(temporary, target)
+            previous = temporary.with_suffix(".old")
+            os.replace(target, previous)
+            os.replace(temporary, target)
+            shutil.rmtree(previous)
+        else:
+            os.replace(temporary, target)
         _flush(target.parent)
     finally:
         _remove(temporary)

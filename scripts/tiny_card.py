@@ -1,23 +1,24 @@
 # ruff: noqa: E501  the card is Markdown, one paragraph or table row a line
-"""Puts a trained tiny run under checkpoints/ with its model card: python scripts/tiny_card.py RUN CHECKPOINT.
+"""Puts the last of several phases under checkpoints/ with its model card.
 
-Every figure of the card comes from a file that the run or its measurement wrote; binding.json goes along.
+python scripts/tiny_card.py RUN... --out CHECKPOINT. Every figure of the card comes from a file that the runs or the
+measurement of the last one (RUN/binding.json) wrote.
 """
 
+import argparse
 import json
 import platform
 import shutil
-import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 import yaml
 
-from lumosx.files import atomic
+from lumosx.files import atomic, sha256_of
 from lumosx.models import LumosXTransformer3DModel, SpaceToDepthCodec
 from lumosx.playground import World
-from lumosx.training.checkpoint import load
 
 CARD = """---
 license: apache-2.0
@@ -31,12 +32,12 @@ with given faces, hats, shirts and glasses. It is here to show, test and study t
 
 | | |
 |---|---|
-| data | clips drawn while training, none seen twice: {samples:,} clips, {noisy:,} noisy samples; 40 % of captions say who stands where |
 | transformer | {parameters:.2f} M parameters, {layers} layers of width {width}, `reference_timestep: zero`, `prediction: sample`, rules `paper` |
 | text encoder | umT5 of {text_layers} layers, trained on captions alone, then frozen; on unseen captions it knows a word's owner {owner:.1%}, place {place:.1%} |
 | codec | `SpaceToDepthCodec`, lossless: PSNR {psnr} on 32 unseen clips |
-| training | {steps:,} steps of {clips} clips x {noises} noises in {hours:.1f} h on {threads} thread of a CPU ({machine}), PyTorch {torch} |
-| made by | `scripts/train_tiny` (configs/experiment/tiny_text.yaml, tiny.yaml; seed {seed}) |
+{phases}
+| machine | {machine}, PyTorch {torch} |
+| made by | `scripts/train_tiny` (configs/experiment/tiny_text.yaml, tiny_1.yaml, tiny_2.yaml) |
 
 ## Binding
 
@@ -54,32 +55,57 @@ An exchange of owners by chance would score 0.5 of what is not dropped. Interval
 """
 
 
-def main(run: Path, checkpoint: Path) -> None:
-    """Copies RUN/export to the checkpoint folder and writes its card."""
+def main(runs: list[Path], checkpoint: Path) -> None:
+    """Copies the last run's export to the checkpoint folder and writes its card."""
+    with atomic(checkpoint) as beside:
+        shutil.copytree(runs[-1] / "export", beside)
+        shutil.copy(runs[-1] / "binding.json", beside)
+        (beside / "training_log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in log(runs)))
+        (beside / "README.md").write_text(CARD.format(**facts(runs)))
+        files = sorted(path for path in beside.rglob("*") if path.is_file())
+        sums = [f"{sha256_of(path)}  {path.relative_to(beside)}\n" for path in files]
+        (beside / "SHA256SUMS").write_text("".join(sums))
+
+
+def log(runs: list[Path]) -> list[dict[str, Any]]:
+    """The runs' logs, one after the other. A run that was resumed logged some steps twice; the last one counts."""
+    records = []
+    for phase, run in enumerate(runs, 1):
+        by_step = {}
+        for line in (run / "log.jsonl").read_text().splitlines():
+            record = json.loads(line)
+            by_step[record["step"]] = {"phase": phase, **record}
+        records += [by_step[step] for step in sorted(by_step)]
+    return records
+
+
+def phase_row(number: int, run: Path) -> str:
+    """One phase as a row of the card's first table."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    data, objective = config["data"], config["objective"]
+    records = [record for record in log([run]) if record["step"] <= config["train"]["steps"]]
+    steps = records[-1]["step"]
+    hours = steps * fmean(record["seconds_per_step"] for record in records) / 3600
+    shares = ", ".join(f"{share:.0%} {n}" for n, share in enumerate(data["subjects"], 1))
+    return (
+        f"| phase {number} | {steps:,} steps of {data['clips']} clips x {data['noises']} noises, {steps * data['clips']:,} clips, "
+        f"none seen twice; people a clip: {shares}; {data['placed']:.0%} of captions say who stands where; sigma "
+        f"{objective['distribution']}, shift {objective['shift']:g}; {hours:.1f} h |"
+    )
+
+
+def facts(runs: list[Path]) -> dict[str, Any]:
+    """Every figure of the card."""
+    run = runs[-1]
     config = yaml.safe_load((run / "config.yaml").read_text())
     measured = json.loads((run / "binding.json").read_text())
-    with atomic(checkpoint) as beside:
-        shutil.copytree(run / "export", beside)
-        shutil.copy(run / "binding.json", beside)
-        shutil.copy(run / "log.jsonl", beside / "training_log.jsonl")
-        (beside / "README.md").write_text(CARD.format(**facts(run, config, measured)))
-
-
-def facts(run: Path, config: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
-    """Every figure of the card."""
     model = LumosXTransformer3DModel.from_pretrained(run / "export" / "transformer")
     text = json.loads((run / "export" / "text_encoder" / "config.json").read_text())
     accuracy = json.loads((Path(config["model"]["text_encoder"]).parent / "accuracy.json").read_text())
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    every = config["train"]["log_every"]
-    state = load(run / "latest.pt")
-    assert state is not None
-    steps, data, generation = state["step"], config["data"], config["model"]["generation"]
+    data, generation = config["data"], config["model"]["generation"]
     return {
         "size": f"{data['width']} x {data['height']} pixels",
         "frames": data["frames"],
-        "samples": steps * data["clips"],
-        "noisy": steps * data["clips"] * data["noises"],
         "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
         "layers": model.config.num_layers,
         "width": model.config.num_attention_heads * model.config.attention_head_dim,
@@ -87,14 +113,9 @@ def facts(run: Path, config: dict[str, Any], measured: dict[str, Any]) -> dict[s
         "owner": accuracy["owner"],
         "place": accuracy["place"],
         "psnr": codec_psnr(),
-        "steps": steps,
-        "clips": data["clips"],
-        "noises": data["noises"],
-        "hours": sum(record["seconds_per_step"] * every for record in log) / 3600,
-        "threads": config["train"]["threads"] or torch.get_num_threads(),
-        "machine": platform.machine(),
+        "phases": "\n".join(phase_row(number, phase) for number, phase in enumerate(runs, 1)),
+        "machine": f"{platform.machine()} CPU, one thread",
         "torch": torch.__version__,
-        "seed": config["run"]["seed"],
         "measured": measured["settings"]["clips"],
         "sampling_steps": generation["steps"],
         "solver": generation["solver"],
@@ -140,4 +161,8 @@ def verdict(scores: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    main(arguments.runs, arguments.out)

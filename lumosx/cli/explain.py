@@ -29,10 +29,6 @@ def command(
 
     Example: lumosx explain configs/scenes/two_friends/scene.yaml --png masks.png
     """
-    from rich.console import Console
-
-    from lumosx.cli.explain_terminal import print_explanation
-    from lumosx.cli.explanation import explain
     from lumosx.cli.overrides import load_scenes
 
     options = {"generation.size": size, "generation.frames": frames, "binding.rules": rules}
@@ -41,6 +37,12 @@ def command(
     if not loaded:
         typer.echo("\n".join(map(str, messages)), err=True)
         raise typer.Exit(2)
+
+    from rich.console import Console
+
+    from lumosx.cli.explain_terminal import print_explanation  # imports torch: only for a sound scene
+    from lumosx.cli.explanation import explain
+
     explanation = explain(loaded[0])
     print_explanation(explanation, Console(highlight=False))
     if html is not None:

@@ -38,12 +38,12 @@ def release(
     """
     samples = import_release(folder, faces_only=faces_only, order=order.value, out=out)
     messages = [message for sample in samples for message in sample.messages]
+    for message in messages:
+        typer.echo(str(message), err=True)
     for sample in samples:
         if sample.data is not None:
             path = (out or folder) / f"{sample.name}.yaml"
             dump_yaml(sample.data, path)
             typer.echo(str(path))
-    for message in messages:
-        typer.echo(str(message), err=True)
     if any(message.severity == "error" for message in messages):
         raise typer.Exit(2)

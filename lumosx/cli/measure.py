@@ -39,6 +39,8 @@ def command(
         raise InputError(f"no condition {', '.join(unknown)}: choose from {', '.join(names)}")
     pipe = LumosXPipeline.from_pretrained(model)
     defaults: dict[str, Any] = pipe.config.generation or {}
+    if not {"size", "frames"} <= defaults.keys():
+        raise InputError(f"{model} states no size of its clips: it is no checkpoint of the playground's world")
     width, height = (int(side) for side in defaults["size"].split("x"))
     world = World((width, height), defaults["frames"])
     console = Console(stderr=True)

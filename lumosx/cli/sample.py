@@ -1,4 +1,4 @@
-"""`lumosx sample`: scenes in, clips out. Everything that can be wrong is found before a weight is loaded."""
+"""`lumosx sample`: scenes in, clips out. Scenes are checked before torch is imported, settings before any sampling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

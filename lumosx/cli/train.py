@@ -8,12 +8,12 @@ import typer
 def command(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="Hydra overrides, such as experiment=tiny train.steps=100 run.name=mine."),
+        typer.Argument(help="Hydra overrides, such as experiment=tiny_1 train.steps=100 run.name=mine."),
     ] = None,
 ) -> None:
     """Train a model. The same command resumes a run that was stopped.
 
-    Example: lumosx train experiment=tiny_text && lumosx train experiment=tiny
+    Example: lumosx train experiment=tiny_text && lumosx train experiment=tiny_1
     """
     from lumosx.paths import configs_dir
     from lumosx.training.config import load_config

@@ -4,9 +4,7 @@ LumosX adds no parameter to Wan, so one conversion serves both. It is strict, be
 left at random runs and looks almost right: names and shapes are compared with the model that will load them.
 """
 
-import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lumosx.errors import InputError
+from lumosx.files import atomic
 from lumosx.models.containers import named_tensors, read_state_dict, unwrap
 from lumosx.models.wan_names import text_encoder_names, transformer_names, vae_names
 
@@ -130,10 +129,8 @@ def convert_checkpoint(
         tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     model: Any = _meta_model(config, part)
     _assign(model, tensors)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-        model.save_pretrained(Path(folder) / out.name, safe_serialization=True)
-        os.rename(Path(folder) / out.name, out)
+    with atomic(out) as beside:
+        model.save_pretrained(beside, safe_serialization=True)
     return {"tensors": len(tensors), "parameters": sum(tensor.numel() for tensor in tensors.values())}
 
 

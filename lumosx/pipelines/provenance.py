@@ -64,7 +64,7 @@ def describe(pipeline: "LumosXPipeline", job: "Job", kernel: tuple[str, str], ca
             "reference_cache": cached,
         },
         "entities": _entities(scene, binding),
-        "consents": {subject.id: subject.consent for subject in scene.subjects if subject.consent},
+        "consent": {subject.id: subject.consent for subject in scene.subjects if subject.consent},
         "layout": _layout(layout, binding),
         "model": {
             "path": folder and str(Path(folder).resolve()),

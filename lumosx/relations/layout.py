@@ -196,6 +196,8 @@ class TokenLayout:
 
 
 def _word_table(table: Tensor | Sequence[Sequence[bool]], rows: int | None, name: str) -> Tensor:
+    if not isinstance(table, Tensor) and any(isinstance(row, Tensor) for row in table):
+        table = torch.stack([torch.as_tensor(row) for row in table])
     tensor = torch.as_tensor(table, dtype=torch.bool).detach().cpu().clone()
     if rows == 0 and tensor.numel() == 0 and tensor.ndim < 2:
         tensor = tensor.reshape(0, 0)

@@ -34,16 +34,6 @@ def _pattern(phrase: str, case_sensitive: bool) -> regex.Pattern[str]:
     return regex.compile(before + regex.escape(phrase, special_only=True) + after, _FLAGS | folding)
 
 
-def inside(inner: Span, outer: Span) -> bool:
-    """Whether `inner` is a proper part of `outer`."""
-    return inner != outer and outer[0] <= inner[0] and inner[1] <= outer[1]
-
-
-def overlap(first: Span, second: Span) -> bool:
-    """Whether two spans share a character."""
-    return first[0] < second[1] and second[0] < first[1]
-
-
 def find_plural(phrase: str, text: str) -> list[Span]:
     """Where the regular English plural of `phrase` stands ("cups" for "cup")."""
     return sorted(find_phrase(f"{phrase}s", text) + find_phrase(f"{phrase}es", text))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ruamel.yaml import YAML
 
 from lumosx.errors import InputError
+from lumosx.files import atomic
 from lumosx.scene.entities import Declared, declared_entities
 from lumosx.scene.messages import Message, Report
 from lumosx.scene.resolution import resolve
@@ -92,8 +93,7 @@ def dump_yaml(data: dict[str, Any], path: Path) -> None:
     yaml.width = 100
     if path.exists() and read_source(path).data != data:
         raise InputError(f"{path} exists and differs; move it away, or choose another --out")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(data, file)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lumosx.errors import InputError
+from lumosx.files import atomic
 from lumosx.scene.entities import Entity
 from lumosx.scene.messages import Message, Report, SceneError
 from lumosx.scene.messages import Path as Place
@@ -45,9 +46,10 @@ def export_release(scene: Scene, folder: Path) -> list[Message]:
         raise SceneError(report.messages)
     if sample.exists():
         raise InputError(f"{sample} exists; move it away, or choose another folder")
-    for file in files:
-        _write_picture(file.entity, sample / file.place)
-    (sample / "caption.txt").write_text(f"{scene.id};{scene.prompt}", encoding="utf-8")
+    with atomic(sample) as beside:
+        for file in files:
+            _write_picture(file.entity, beside / file.place)
+        (beside / "caption.txt").write_text(f"{scene.id};{scene.prompt}", encoding="utf-8")
     return report.messages
 
 
@@ -73,6 +75,8 @@ class _Tree:
             self._expect_sayable(entity, written.path)
             if entity.image is not None and entity.words:
                 files.append(_File(self._place(entity), entity))
+        if not files:
+            self._refuse((), "a scene without pictures")
         self._expect_distinct(files)
         if not self.report.has_errors:
             self._expect_same_spans()

@@ -24,6 +24,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
+from lumosx.scene.text import clean_text
+
 VERSION = 1
 ID_PATTERN = r"^[A-Za-z0-9._-]{1,80}$"
 SIZE_PATTERN = r"^([0-9]{1,5})x([0-9]{1,5})$"
@@ -52,7 +54,7 @@ def _id(value: str) -> str:
 
 def _phrases(value: Any) -> Any:
     words = value if isinstance(value, list) else [value]
-    if words and all(isinstance(word, str) and word.strip() for word in words):
+    if words and all(isinstance(word, str) and clean_text(word) for word in words):
         return value
     raise coded("LX003", f"a word is text that occurs in the prompt, or a list of such texts, not {value!r}")
 

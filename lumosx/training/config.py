@@ -32,6 +32,7 @@ class ModelConfig:
     """The model: a configuration of `LumosXTransformer3DModel`, and a trained text encoder's folder."""
 
     transformer: dict[str, Any] = field(default_factory=dict)
+    init_from: str | None = None  # a checkpoint whose transformer the run starts from: phase 1's export
     text_encoder: str = MISSING  # a folder with tokenizer/ and text_encoder/
     text_length: int = 512
     generation: dict[str, Any] = field(default_factory=dict)  # sampling defaults that the checkpoint will carry
@@ -108,7 +109,7 @@ class Config:
 
 
 def load_config(overrides: list[str], configs: Path) -> Config:
-    """Composes `configs/train.yaml` with Hydra overrides such as `experiment=tiny train.steps=100`.
+    """Composes `configs/train.yaml` with Hydra overrides such as `experiment=tiny_1 train.steps=100`.
 
     Raises:
         InputError: an unknown key (with the nearest one), a wrong type, a missing value, an unknown experiment.

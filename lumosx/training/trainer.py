@@ -20,6 +20,7 @@ from lumosx.files import atomic
 from lumosx.flow import flow_matching_loss, make_solver, noise_latents, sample_sigmas, velocity_target
 from lumosx.flow.objective import SigmaDistribution
 from lumosx.models import LumosXTransformer3DModel, SpaceToDepthCodec
+from lumosx.paths import checkpoint_path
 from lumosx.pipelines import LumosXPipeline
 from lumosx.playground import World
 from lumosx.training import checkpoint
@@ -46,7 +47,10 @@ class Trainer:
         self.text_encoder = to_device(encoder, self.device).eval()
         torch.manual_seed(config.run.seed)
         self.model = to_device(LumosXTransformer3DModel(**config.model.transformer), self.device)
-        init_weights(self.model)
+        if config.model.init_from is None:
+            init_weights(self.model)
+        else:
+            self.model.load_state_dict(_transformer_weights(config.model.init_from))
         self.ema = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self.optimizers = make_optimizers(self.model, config.optim)
         self.codec = to_device(SpaceToDepthCodec(), self.device)
@@ -211,6 +215,11 @@ class Trainer:
 def to_device(module: Module, device: torch.device) -> Module:
     """`module.to(device)`; diffusers and transformers wrap that method so that its type is lost."""
     return module.to(device)
+
+
+def _transformer_weights(checkpoint_name: str) -> dict[str, Tensor]:
+    folder = checkpoint_path(checkpoint_name) / "transformer"
+    return LumosXTransformer3DModel.from_pretrained(folder).state_dict()
 
 
 def init_weights(model: LumosXTransformer3DModel) -> None:

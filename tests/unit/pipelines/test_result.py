@@ -98,7 +98,7 @@ def test_sidecar_says_everything(result: Result, tiny_checkpoint: Path, tmp_path
     assert data["clip"]["sha256"] == hashlib.sha256(clip.read_bytes()).hexdigest()
     assert data["clip"]["frames_sha256"] == result.frames_sha256
     assert (data["seed"], data["settings"]["steps"], data["settings"]["solver"]) == (3, 3, "euler")
-    assert data["consents"] == {"ben": "signed 2026-01-05"}
+    assert data["consent"] == {"ben": "signed 2026-01-05"}
     assert data["meta"] == {"ticket": 12}
     weights = tiny_checkpoint / "transformer" / "diffusion_pytorch_model.safetensors"
     expected = hashlib.sha256(weights.read_bytes()).hexdigest()

@@ -31,7 +31,7 @@ def config(text_encoder: Path, tmp_path: Path) -> Config:
     """Four steps of a two-layer model on two clips."""
     return load_config(
         [
-            "experiment=tiny",
+            "experiment=tiny_1",
             f"run.root={tmp_path}",
             f"model.text_encoder={text_encoder}",
             "model.transformer.text_dim=16",

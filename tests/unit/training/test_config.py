@@ -12,7 +12,7 @@ EXPERIMENTS = sorted(path.stem for path in (configs_dir() / "experiment").glob("
 
 
 def test_there_are_experiments() -> None:
-    assert {"tiny", "tiny_text"} <= set(EXPERIMENTS)
+    assert {"tiny_text", "tiny_1", "tiny_2"} <= set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -23,7 +23,7 @@ def test_every_shipped_experiment_composes(name: str) -> None:
 
 
 def test_overrides_reach_typed_values() -> None:
-    config = load_config(["experiment=tiny", "train.steps=7", "run.name=mine", "optim.muon_lr=null"], configs_dir())
+    config = load_config(["experiment=tiny_1", "train.steps=7", "run.name=mine", "optim.muon_lr=null"], configs_dir())
     assert (config.train.steps, config.run.name, config.optim.muon_lr) == (7, "mine", None)
 
 
@@ -38,7 +38,7 @@ def test_overrides_reach_typed_values() -> None:
 )
 def test_mistakes_are_named(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        load_config(["experiment=tiny", override], configs_dir())
+        load_config(["experiment=tiny_1", override], configs_dir())
 
 
 def test_a_missing_value_is_named() -> None:
