@@ -38,6 +38,13 @@ def checkpoint_path(name_or_path: str | Path) -> Path:
     raise InputError(f"checkpoint {name_or_path}: {what}. Checkpoints that exist: {_existing_checkpoints()}")
 
 
+def names_repository(name_or_path: str | Path) -> bool:
+    """Whether this may be a repository of the hub ("owner/model") and is not meant as a path."""
+    parts = Path(name_or_path).parts
+    local = str(name_or_path).startswith((".", "~", "/"))
+    return len(parts) == 2 and not local and parts[0] != "checkpoints" and not Path(parts[0]).exists()
+
+
 def _existing_checkpoints() -> str:
     folders = (root / "checkpoints" for root in (Path.cwd(), _data_root()))
     found = {marker.parent.resolve() for folder in folders for marker in folder.glob(f"*/{_MARKER}")}

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-import yaml
+from omegaconf import OmegaConf
 
 from lumosx.files import atomic, sha256_of
 from lumosx.models import LumosXTransformer3DModel, SpaceToDepthCodec
@@ -81,7 +81,7 @@ def log(runs: list[Path]) -> list[dict[str, Any]]:
 
 def phase_row(number: int, run: Path) -> str:
     """One phase as a row of the card's first table."""
-    config = yaml.safe_load((run / "config.yaml").read_text())
+    config: Any = OmegaConf.load(run / "config.yaml")
     data, objective = config["data"], config["objective"]
     records = [record for record in log([run]) if record["step"] <= config["train"]["steps"]]
     steps = records[-1]["step"]
@@ -97,7 +97,7 @@ def phase_row(number: int, run: Path) -> str:
 def facts(runs: list[Path]) -> dict[str, Any]:
     """Every figure of the card."""
     run = runs[-1]
-    config = yaml.safe_load((run / "config.yaml").read_text())
+    config: Any = OmegaConf.load(run / "config.yaml")
     measured = json.loads((run / "binding.json").read_text())
     model = LumosXTransformer3DModel.from_pretrained(run / "export" / "transformer")
     text = json.loads((run / "export" / "text_encoder" / "config.json").read_text())
@@ -114,14 +114,23 @@ def facts(runs: list[Path]) -> dict[str, Any]:
         "place": accuracy["place"],
         "psnr": codec_psnr(),
         "phases": "\n".join(phase_row(number, phase) for number, phase in enumerate(runs, 1)),
-        "machine": f"{platform.machine()} CPU, one thread",
-        "torch": torch.__version__,
+        **machine(run),
         "measured": measured["settings"]["clips"],
         "sampling_steps": generation["steps"],
         "solver": generation["solver"],
         "rows": "\n".join(row(score) for score in measured["scores"]),
         "verdict": verdict(measured["scores"]),
     }
+
+
+def machine(run: Path) -> dict[str, str]:
+    """What the run was trained on. Runs of before machine.json trained on one thread of a CPU like this one."""
+    path = run / "machine.json"
+    if not path.is_file():
+        return {"machine": f"{platform.machine()} CPU, one thread", "torch": torch.__version__}
+    made = json.loads(path.read_text())
+    device = f"{made['processor']}, {made['threads']} thread{'s' if made['threads'] > 1 else ''}"
+    return {"machine": device if made["device"] == "cpu" else f"{made['device']}, {device}", "torch": made["torch"]}
 
 
 def codec_psnr() -> str:

@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 from lumosx.attention import dense, flash, flex, magi
+from lumosx.attention.dense import Range
 from lumosx.attention.op import attend_op
 from lumosx.errors import InputError
 
 BACKENDS = ("auto", "dense", "sdpa", "flash", "flex", "magi")
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, ranges: Tensor | Sequence[tuple[int, int, int, int]], backend: str = "sdpa"
-) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor | Sequence[Range], backend: str = "sdpa") -> Tensor:
     """Softmax attention in which query rows [q0, q1) see key rows [k0, k1), for every range (equation 2).
 
     Args:
@@ -59,7 +58,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype, wanted: str = "auto
     return wanted, "as asked for"
 
 
-def _checked(ranges: Sequence[tuple[int, int, int, int]], queries: int, keys: int) -> Tensor:
+def _checked(ranges: Sequence[Range], queries: int, keys: int) -> Tensor:
     rows = sorted((q0, q1) for q0, q1, _, _ in ranges)
     if any(stop > start for (_, stop), (start, _) in pairwise(rows)):
         raise ValueError(f"query rows of ranges must be disjoint: {list(ranges)}")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-Block = tuple[int, int, int, int]
+from lumosx.attention.dense import Range
 
 
 class Wave(NamedTuple):
@@ -44,9 +44,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor) -> Tensor:
     return out
 
 
-def waves(ranges: tuple[Block, ...]) -> list[list[Block]]:
+def waves(ranges: tuple[Range, ...]) -> list[list[Range]]:
     """Deals ranges into as few lists as a greedy pass needs, so that no two key ranges of a list overlap."""
-    result: list[list[Block]] = []
+    result: list[list[Range]] = []
     for block in sorted(ranges):
         for wave in result:
             if all(block[3] <= other[2] or other[3] <= block[2] for other in wave):
@@ -59,7 +59,7 @@ def waves(ranges: tuple[Block, ...]) -> list[list[Block]]:
 
 @lru_cache(maxsize=32)  # all layers of a step share it: nothing is copied to the device inside the network
 @torch.inference_mode(False)  # what is cached may be used in training later
-def _plan(ranges: tuple[Block, ...], device: torch.device) -> list[Wave]:
+def _plan(ranges: tuple[Range, ...], device: torch.device) -> list[Wave]:
     plan = []
     for blocks in waves(ranges):
         queries, keys = [(q0, q1) for q0, q1, _, _ in blocks], [(k0, k1) for _, _, k0, k1 in blocks]

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from lumosx.attention.dense import Range
+
 BLOCK = 128
 
 
@@ -35,9 +37,7 @@ def _compiled():
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # what is cached may be used in training later
-def block_mask(
-    ranges: tuple[tuple[int, int, int, int], ...], queries: int, keys: int, device: torch.device
-) -> BlockMask:
+def block_mask(ranges: tuple[Range, ...], queries: int, keys: int, device: torch.device) -> BlockMask:
     """The ranges as a BlockMask: per block of queries, the indices of partly and of wholly visible blocks of keys."""
     seen = torch.zeros(-(-queries // BLOCK), -(-keys // BLOCK))
     first, last = torch.zeros(queries, dtype=torch.int64), torch.zeros(queries, dtype=torch.int64)

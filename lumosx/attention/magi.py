@@ -10,6 +10,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from lumosx.attention.dense import Range
+
 
 def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
     """Why this backend cannot run here, or None."""
@@ -34,6 +36,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor) -> Tensor:
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # what is cached may be used in training later
-def _on_device(ranges: tuple[tuple[int, int, int, int], ...], device: torch.device) -> tuple[Tensor, Tensor]:
+def _on_device(ranges: tuple[Range, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     table = torch.tensor(ranges, dtype=torch.int32, device=device)
     return table[:, :2].contiguous(), table[:, 2:].contiguous()

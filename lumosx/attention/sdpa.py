@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lumosx.attention.dense import Range
+
 aten = torch.ops.aten
-Block = tuple[int, int, int, int]
 
 
 class Kernel(NamedTuple):
@@ -60,8 +61,8 @@ def lse_type(q: Tensor) -> torch.dtype:
     return torch.promote_types(q.dtype, torch.float32)
 
 
-def _equal_shapes(ranges: Tensor) -> Iterator[list[Block]]:
-    buckets: dict[tuple[int, int], list[Block]] = defaultdict(list)
+def _equal_shapes(ranges: Tensor) -> Iterator[list[Range]]:
+    buckets: dict[tuple[int, int], list[Range]] = defaultdict(list)
     for q0, q1, k0, k1 in ranges.tolist():
         if q1 > q0 and k1 > k0:
             buckets[q1 - q0, k1 - k0].append((q0, q1, k0, k1))
@@ -74,7 +75,7 @@ def _stack(x: Tensor, rows: list[tuple[int, int]]) -> Tensor:
     return torch.stack([x[start:stop] for start, stop in rows]).transpose(1, 2)
 
 
-def _gather(blocks: list[Block], q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _gather(blocks: list[Range], q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     keys = [(k0, k1) for _, _, k0, k1 in blocks]
     return _stack(q, [(q0, q1) for q0, q1, _, _ in blocks]), _stack(k, keys), _stack(v, keys)
 

@@ -20,6 +20,7 @@ def command(
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Pixels (default: the scene's, or 832x480).")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames (default: the scene's, or 81).")] = None,
     rules: Annotated[_Rules | None, typer.Option(help="The rule set (default: the scene's, or paper).")] = None,
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="Refuse paths outside the scene's folder.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also write a page with all of it.")] = None,
     png: Annotated[Path | None, typer.Option(help="Also write a figure of the two masks.")] = None,
 ) -> None:
@@ -30,10 +31,11 @@ def command(
     Example: lumosx explain configs/scenes/two_friends/scene.yaml --png masks.png
     """
     from lumosx.cli.overrides import load_scenes
+    from lumosx.scene.source import Override
 
-    options = {"generation.size": size, "generation.frames": frames, "binding.rules": rules}
-    overrides = [f"{key}={value}" for key, value in options.items() if value is not None]
-    loaded, messages = load_scenes([scene], overrides, sandbox=False, require_consent=False)
+    options = (("generation", "size", size), ("generation", "frames", frames), ("binding", "rules", rules))
+    overrides = [Override((s, key), value, f"--{key} {value}") for s, key, value in options if value is not None]
+    loaded, messages = load_scenes([scene], overrides, sandbox=sandbox, require_consent=False)
     if not loaded:
         typer.echo("\n".join(map(str, messages)), err=True)
         raise typer.Exit(2)

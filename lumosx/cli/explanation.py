@@ -5,14 +5,13 @@ carries the levels that each of its tokens gets.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
-
-from lumosx.relations import Reference, TokenLayout
+from lumosx.relations import TokenLayout, bound_layout
 from lumosx.relations.tables import CsamRow, LayoutTables, layout_tables
-from lumosx.scene import Entity, Scene
+from lumosx.scene import Binding, Entity, Scene
 from lumosx.scene.palette import SHARED_COLOUR, colour_of
 
 DEFAULT_SIZE, DEFAULT_FRAMES = "832x480", 81
@@ -131,23 +130,11 @@ def run_words(runs: tuple[Run, ...]) -> list[Word]:
 
 def word_layout(scene: Scene, words: list[Word], video: tuple[int, int, int]) -> TokenLayout:
     """The token layout of `scene`, its text being `words`."""
-    references = [entity for entity in scene.entities if entity.image is not None]
-    text_only = [entity for entity in scene.entities if entity.image is None]
-    named = torch.zeros(len(references), len(words), dtype=torch.bool)
-    subject_words = torch.zeros(len(scene.subjects), len(words), dtype=torch.bool)
-    row = {entity.id: index for index, entity in enumerate(references)}
-    for column, word in enumerate(words):
-        for entity in word.entities:
-            if entity.id in row:
-                named[row[entity.id], column] = True
-            elif entity.subject is not None:
-                subject_words[entity.subject, column] = True
     options = scene.binding
-    return TokenLayout(
+    return bound_layout(
+        word_binding(scene, words),
         video,
-        [_reference(entity) for entity in references],
-        named,
-        subject_words=subject_words if text_only else None,
+        len(words),
         r2pe=options.r2pe is not False,
         csam=options.csam is not False,
         mcam_ratio=0.0 if options.mcam is False else options.mcam_ratio,
@@ -155,10 +142,23 @@ def word_layout(scene: Scene, words: list[Word], video: tuple[int, int, int]) ->
     )
 
 
-def _reference(entity: Entity) -> Reference:
-    if entity.kind == "background" or entity.kind == "object":
-        return Reference(entity.kind, strength=entity.strength)
-    return Reference("member", entity.subject, entity.strength)
+def word_binding(scene: Scene, words: list[Word]) -> Binding:
+    """The binding that a tokenizer with one token a word would give."""
+
+    def naming(entities: Iterable[Entity]) -> list[int]:
+        ids = {entity.id for entity in entities}
+        return [column for column, word in enumerate(words) if any(entity.id in ids for entity in word.entities)]
+
+    pictured = tuple(entity for entity in scene.entities if entity.image is not None)
+    text_only = [entity for entity in scene.entities if entity.image is None]
+    own = [[entity for entity in text_only if entity.subject == number] for number in range(len(scene.subjects))]
+    return Binding(
+        prompt=scene.prompt,
+        references=pictured,
+        words=[naming([entity]) for entity in pictured],
+        subject_words=[naming(entities) for entities in own] if text_only else None,
+        token_ids=list(range(len(words))),
+    )
 
 
 def owners_colour(entities: tuple[Entity, ...]) -> str:

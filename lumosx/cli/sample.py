@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lumosx.errors import InputError
-from lumosx.scene import Message, Scene, SceneError
+from lumosx.scene import Scene, SceneError, check_outputs
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
     from lumosx.pipelines import LumosXPipeline, Result
 
@@ -31,50 +32,34 @@ class Options:
 
 def command(
     scenes: Annotated[list[Path], typer.Argument(metavar="SCENE...", help="Scene files (.yaml, .json).")],
-    model: Annotated[str, typer.Option(help="A checkpoint: folder, name or hub repository.")] = DEFAULT_MODEL,
-    out: Annotated[Path | None, typer.Option(help="Where to write (default: the scene's output.dir).")] = None,
-    seed: Annotated[list[int] | None, typer.Option(min=0, help="A seed; may be repeated.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="A scene's field; may be repeated.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    backend: Annotated[str, typer.Option(help="Attention: auto, sdpa, flash, flex, magi.")] = "auto",
+    model: Annotated[str, typer.Option(metavar="PATH", help="Folder, name or hub repository.")] = DEFAULT_MODEL,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Instead of output.dir.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(min=0, metavar="N", help="May be repeated.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="May be repeated.")] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda.")] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="NAME", help="auto, float32, bfloat16.")] = "auto",
+    backend: Annotated[str, typer.Option(metavar="NAME", help="auto, sdpa, flash, flex, magi.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Sample finished clips again.")] = False,
     no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Write no contact sheets.")] = False,
-    sandbox: Annotated[bool, typer.Option("--sandbox", help="Refuse paths outside the scene's folder.")] = False,
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="Refuse paths that lead outside.")] = False,
     require_consent: Annotated[bool, typer.Option("--require-consent", help="Refuse subjects without it.")] = False,
 ) -> None:
     """Sample clips of scenes. Finished clips are skipped; killed at any moment, it leaves no half file.
 
     Example: lumosx sample scene.yaml --seed 0 --seed 1 --set generation.steps=20 --out out
     """
-    from lumosx.cli.overrides import load_scenes
+    from lumosx.cli.overrides import load_scenes, parse_override
 
-    loaded, messages = load_scenes(scenes, settings or [], sandbox=sandbox, require_consent=require_consent)
+    overrides = [parse_override(text) for text in settings or []]
+    loaded, messages = load_scenes(scenes, overrides, sandbox=sandbox, require_consent=require_consent)
     options = Options(out, tuple(seed or ()), backend, force, not no_sheet)
-    messages += _clashes(loaded, options)
+    messages += check_outputs(loaded, options.out, options.seeds)
     for message in messages:
         if message.severity != "note":
             typer.echo(str(message), err=True)
     if any(message.severity == "error" for message in messages):
         raise typer.Exit(2)
     _sample(loaded, model, device, dtype, options)
-
-
-def _clashes(scenes: Sequence[Scene], options: Options) -> list[Message]:
-    """LX103 where two clips would be one file."""
-    owners: dict[str, Scene] = {}
-    messages = []
-    for scene in scenes:
-        seeds = options.seeds or tuple(scene.generation.seeds or ())
-        if len(seeds) > 1 and "{seed}" not in scene.output.name:
-            text = f"output.name {scene.output.name!r} gives {len(seeds)} seeds one file; put {{seed}} into it"
-            messages.append(Message("LX103", "error", f"{scene.source} output.name", text))
-        target = _target(scene, "{seed}", options).with_suffix("")
-        other = owners.setdefault(str(target.absolute()).casefold(), scene)
-        if other is not scene:
-            text = f"would write {target}, as {other.source} does; give each scene an id of its own"
-            messages.append(Message("LX103", "error", f"{scene.source} id", text))
-    return messages
 
 
 def _target(scene: Scene, seed: int | str, options: Options) -> Path:
@@ -84,6 +69,7 @@ def _target(scene: Scene, seed: int | str, options: Options) -> Path:
 
 
 def _sample(scenes: Sequence[Scene], model: str, device: str, dtype: str, options: Options) -> None:
+    from lumosx.attention import choose_backend
     from lumosx.pipelines import LumosXPipeline
     from lumosx.pipelines.loading import resolve_folder
 
@@ -94,10 +80,13 @@ def _sample(scenes: Sequence[Scene], model: str, device: str, dtype: str, option
         return
     pipeline = open_pipeline(folder, place, kind)
     _expect_possible(pipeline, todo)
+    typer.echo("attention: {} ({})".format(*choose_backend(place, kind, options.backend)))
     written: list[Path] = []
     for scene, seeds in todo:
         for result in pipeline.stream(scene, seeds=seeds, backend=options.backend):
-            written += _save(result, _target(scene, result.seed, options), options.sheet)
+            files = _save(result, _target(scene, result.seed, options), options.sheet)
+            typer.echo(f"finished {', '.join(map(str, files))}")
+            written += files
     typer.echo("wrote")
     for path in written:
         typer.echo(f"  {path}")
@@ -115,16 +104,34 @@ def _unfinished(
     todo = []
     for scene in scenes:
         chosen, seeds = resolve_settings(scene, generation, {"seeds": options.seeds or None})
+        if not scene.output.sidecar:
+            typer.echo(f"{scene.source}: output.sidecar is false, so its clips are sampled anew each time")
         left = []
         for seed in seeds:
             target = _target(scene, seed, options)
             if not options.force and is_finished(target, fingerprint(embed(scene), chosen.to_dict(), seed, model)):
                 typer.echo(f"{target}: finished, skipped (--force samples it again)")
+                for path in _finished_files(scene, target, options.sheet):
+                    typer.echo(f"  {path}")
             else:
                 left.append(seed)
         if left:
             todo.append((scene, left))
     return todo
+
+
+def _finished_files(scene: Scene, clip: Path, sheet: bool) -> list[Path]:
+    """Clip, sheet and sidecar of a finished clip; a sheet that is wanted and missing is drawn from the clip."""
+    from lumosx.pipelines.contact_sheet import contact_sheet
+    from lumosx.pipelines.replay import read_sidecar
+    from lumosx.pipelines.video import read_clip
+
+    picture, sidecar = clip.with_suffix(".png"), clip.with_suffix(".json")
+    if sheet and not picture.exists():
+        record = read_sidecar(sidecar)
+        frames = read_clip(clip, record["clip"]["height"], record["clip"]["width"])
+        _save_sheet(contact_sheet(frames, scene, record), picture)
+    return [clip, *([picture] if picture.exists() else []), sidecar]
 
 
 def _expect_possible(pipeline: "LumosXPipeline", todo: Sequence[tuple[Scene, list[int]]]) -> None:
@@ -155,15 +162,19 @@ def is_finished(clip: Path, fingerprint: str) -> bool:
 
 def _save(result: "Result", clip: Path, sheet: bool) -> list[Path]:
     """Writes sheet, clip and sidecar, the sidecar last; returns them, the clip first."""
-    from lumosx.files import atomic
-
     sheets = [clip.with_suffix(".png")] if sheet else []
     for path in sheets:
-        with atomic(path) as temporary:
-            result.contact_sheet().save(temporary, format="PNG")
+        _save_sheet(result.contact_sheet(), path)
     result.save(clip)
     sidecars = [clip.with_suffix(".json")] if result.scene.output.sidecar else []
     return [clip, *sheets, *sidecars]
+
+
+def _save_sheet(picture: "Image", path: Path) -> None:
+    from lumosx.files import atomic
+
+    with atomic(path) as temporary:
+        picture.save(temporary, format="PNG")
 
 
 def choose_device(device: str, dtype: str) -> "tuple[torch.device, torch.dtype]":

@@ -19,7 +19,7 @@ def command(
     from lumosx.training.config import load_config
 
     config = load_config(overrides or [], configs_dir())
-    if config.model.text_encoder == "none":
+    if config.text is not None:
         from lumosx.training.text_encoder import train_text_encoder
 
         folder = train_text_encoder(config)

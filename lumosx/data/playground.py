@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from lumosx.data.keyed import keyed_chance, keyed_generator
 from lumosx.playground import Truth, World
 from lumosx.playground.sampling import Wishes, sample_truth
+from lumosx.references import letterbox, to_tensor
 from lumosx.relations import TokenLayout, bound_layout
-from lumosx.scene import Scene
+from lumosx.scene import Binding, Scene
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,13 @@ class PlaygroundBatches(Dataset[Batch]):
         references, tokens, layouts = [], [], []
         for index, sample in enumerate(sample_ids):
             binding = Scene.from_dict(rendered.scenes[index]).bind(self.tokenizer, self.text_length)
-            layout, ids, pictures = (
-                bound_layout(binding, self.grid, self.text_length),
-                binding.token_ids,
-                None,
-            )
+            layout, ids = bound_layout(binding, self.grid, self.text_length), binding.token_ids
+            pictures = prepared_references(binding, *self.world.size)
             if keyed_chance(self.seed, sample, "drop text", self.text_dropout):
                 layout, ids = layout.without_words(), self.tokenizer("").input_ids
             if keyed_chance(self.seed, sample, "drop references", self.reference_dropout):
-                layout, pictures = without_references(layout), rendered.references[index][:0]
-            references.append(rendered.references[index] if pictures is None else pictures)
+                layout, pictures = without_references(layout), pictures[:0]
+            references.append(pictures)
             tokens.append(torch.tensor(ids))
             layouts.append(layout)
         mask = torch.stack([torch.arange(self.text_length) < len(ids) for ids in tokens]).long()
@@ -101,6 +99,16 @@ class PlaygroundBatches(Dataset[Batch]):
         placed = keyed_chance(self.seed, sample, "placed", self.placed)
         wishes = Wishes(subjects=people, placed=placed)
         return sample_truth(self.seed * 10**9 + sample, "train", self.world.size, self.world.frames, wishes)
+
+
+def prepared_references(binding: Binding, width: int, height: int) -> Tensor:
+    """The pictures of a bound scene as the pipeline prepares them: [R, 3, H, W] in [-1, 1]."""
+    pictures = [torch.zeros(0, 3, height, width)]
+    for entity in binding.references:
+        image = entity.image
+        assert image is not None  # what makes it a reference
+        pictures.append(to_tensor(letterbox(image.open(), width, height, fit=image.fit, pad=image.pad))[None])
+    return torch.cat(pictures)
 
 
 def without_references(layout: TokenLayout) -> TokenLayout:

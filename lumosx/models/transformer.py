@@ -6,6 +6,7 @@ padding in a batch, may have a timestep of their own, and can then be computed o
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -21,8 +22,11 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from lumosx.attention import choose_backend
+from lumosx.errors import InputError
 from lumosx.models.block import LumosXBlock, Stream
 from lumosx.models.caching import ReferenceCache, ReferencesOnlyCacheMixin, check_cacheable
+from lumosx.models.completeness import expect_none_missing
+from lumosx.paths import names_repository
 from lumosx.relations import LayoutBatch, TokenLayout, batch_layouts
 from lumosx.relations.batch import Part
 
@@ -95,8 +99,22 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Self:
-        """Like diffusers' own, but from safetensors alone: weights of strangers are never unpickled."""
-        return super().from_pretrained(pretrained_model_name_or_path, **(kwargs | {"use_safetensors": True}))
+        """Like diffusers' own, but whole or not at all, and from safetensors alone: nothing is unpickled.
+
+        Raises:
+            InputError: no such folder, or tensors are missing.
+        """
+        place = pretrained_model_name_or_path
+        if not Path(place).exists() and not names_repository(place):
+            raise InputError(
+                f"{place}: no such folder; give the folder of a transformer, or a checkpoint's and subfolder="
+            )
+        wants_info = kwargs.pop("output_loading_info", False)
+        loading = {"use_safetensors": True, "output_loading_info": True}
+        loaded: Any = super().from_pretrained(place, **(kwargs | loading))
+        model, info = loaded
+        expect_none_missing(Path(place, kwargs.get("subfolder") or ""), cls.__name__, info["missing_keys"])
+        return loaded if wants_info else model
 
     def compile_repeated_blocks(self, **options: Any) -> None:
         """Compiles the blocks, one graph for all layouts; `options` are those of `torch.compile`.

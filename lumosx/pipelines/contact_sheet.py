@@ -139,7 +139,8 @@ def _heading(scene: Scene, record: Mapping[str, Any], frames: np.ndarray, width:
     draw = ImageDraw.Draw(image)
     draw.text((0, 22), scene.id, INK, _font(46), anchor="lm")
     draw.text((0, 78), "  ·  ".join(facts), FADED, _font(22), anchor="lm")
-    draw.text((width, 22), "AI-generated with LumosX", FADED, _font(22), anchor="rm")
+    if scene.output.ai_label:
+        draw.text((width, 22), "AI-generated with LumosX", FADED, _font(22), anchor="rm")
     return image
 
 

@@ -15,7 +15,8 @@ from torch import nn
 
 import lumosx
 from lumosx.errors import InputError
-from lumosx.paths import checkpoint_path
+from lumosx.models.completeness import expect_none_missing
+from lumosx.paths import checkpoint_path, names_repository
 
 STOCK_TRANSFORMER = ["diffusers", "WanTransformer3DModel"]
 
@@ -33,8 +34,7 @@ def resolve_folder(name_or_path: str | Path, download: Any) -> Path:
     try:
         return checkpoint_path(name_or_path)
     except InputError as error:
-        parts = Path(name_or_path).parts
-        if len(parts) != 2 or parts[0] in (".", "..", "~", "/", "checkpoints") or Path(parts[0]).exists():
+        if not names_repository(name_or_path):
             raise
         try:
             return Path(download(str(name_or_path)))
@@ -82,10 +82,8 @@ def expect_complete(folder: Path, components: Mapping[str, Any]) -> None:
             tensors = model.state_dict()
             stored = {key for file in files for key in _keys(file)}
             shared = {tensors[key].data_ptr() for key in stored & set(tensors)}  # tied weights are stored once
-            missing = sorted(k for k, t in tensors.items() if k not in stored and t.data_ptr() not in shared)
-            if missing:
-                names = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
-                raise InputError(f"{folder / name} lacks {len(missing)} tensors of {type(model).__name__}: {names}")
+            missing = [k for k, t in tensors.items() if k not in stored and t.data_ptr() not in shared]
+            expect_none_missing(folder / name, type(model).__name__, missing)
 
 
 def _keys(file: Path) -> list[str]:

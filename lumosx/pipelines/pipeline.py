@@ -20,6 +20,7 @@ from lumosx.attention import choose_backend
 from lumosx.errors import InputError
 from lumosx.flow import classifier_free, image_guided, make_solver
 from lumosx.models import LumosXTransformer3DModel, ReferenceCache, SpaceToDepthCodec
+from lumosx.pipelines.limits import expect_positions
 from lumosx.pipelines.loading import expect_complete, importable_classes, portable_classes, resolve_folder
 from lumosx.pipelines.provenance import describe
 from lumosx.pipelines.result import Result
@@ -167,19 +168,22 @@ class LumosXPipeline(DiffusionPipeline):
             SceneError: words of the scene cannot be bound to this checkpoint's tokens.
         """
         job = self.prepare(scene, **call)
-        wanted = backend or self.transformer.attention_backend
-        kernel = choose_backend(self._execution_device, self.transformer.dtype, wanted)
-        self.transformer.attention_backend = wanted
-        branches = self.make_branches(job)
-        record = describe(self, job, kernel, branches[0].cache is not None)
-        total = job.settings.steps * len(job.seeds)
-        bar = self.progress_bar(total=total) if progress else tqdm(disable=True)  # pyright: ignore[reportCallIssue]
-        with bar:
-            bar.set_description(scene.id)
-            for seed in job.seeds:
-                latents = self.denoise(branches, job.settings, seed, callback_on_step_end, bar.update)
-                yield Result(self.decode(latents), scene, {**record, "seed": seed})
-        self.maybe_free_model_hooks()
+        before = self.transformer.attention_backend
+        kernel = choose_backend(self._execution_device, self.transformer.dtype, backend or before)
+        try:
+            self.transformer.attention_backend = backend or before
+            branches = self.make_branches(job)
+            record = describe(self, job, kernel, branches[0].cache is not None)
+            total = job.settings.steps * len(job.seeds)
+            bar = self.progress_bar(total=total) if progress else tqdm(disable=True)  # pyright: ignore[reportCallIssue]
+            with bar:
+                bar.set_description(scene.id)
+                for seed in job.seeds:
+                    latents = self.denoise(branches, job.settings, seed, callback_on_step_end, bar.update)
+                    yield Result(self.decode(latents), scene, {**record, "seed": seed})
+        finally:  # also when cancelled, or when the caller wants no more clips
+            self.transformer.attention_backend = before
+            self.maybe_free_model_hooks()
 
     def prepare(self, scene: Scene, **call: Any) -> Job:
         """Settles the settings, binds the words and lays out the tokens. Needs the tokenizer only.
@@ -192,6 +196,7 @@ class LumosXPipeline(DiffusionPipeline):
         rules = scene.binding.rules or self.transformer.config.rules
         binding = scene.bind(self.tokenizer, self.config.text_length, rules=rules)
         layout = self.build_layout(binding, self.grid.tokens(settings), scene.binding)
+        expect_positions(layout, self.transformer.config)
         return Job(scene, settings, seeds, binding, layout)
 
     @torch.no_grad()

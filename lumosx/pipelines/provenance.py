@@ -109,11 +109,17 @@ def fingerprint(scene: Mapping[str, Any], settings: Mapping[str, Any], seed: int
 
 
 def hash_files(folder: str | Path | None) -> dict[str, str]:
-    """sha256 of every file of a checkpoint that its output depends on, by its path in the folder."""
-    if folder is None or not Path(folder).is_dir():
+    """sha256 of every file of a checkpoint that its output depends on, by its path in the folder.
+
+    Of the folders, those that `model_index.json` names: what else lies there (samples, logs) does not count.
+    """
+    if folder is None or not (Path(folder) / "model_index.json").is_file():
         return {}
     root = Path(folder)
-    files = sorted({path for pattern in MODEL_FILES for path in root.rglob(pattern)})
+    index = root / "model_index.json"
+    named = [name for name, entry in json.loads(index.read_text(encoding="utf-8")).items() if isinstance(entry, list)]
+    files = {path for name in named for pattern in MODEL_FILES for path in (root / name).rglob(pattern)}
+    files = sorted({index, *files})
     return {path.relative_to(root).as_posix(): sha256_of(path) for path in files}
 
 

@@ -7,16 +7,28 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 
+from lumosx.attention import choose_backend
 from lumosx.errors import InputError
 from lumosx.pipelines.loading import resolve_folder
 from lumosx.pipelines.pipeline import LumosXPipeline
 from lumosx.pipelines.provenance import hash_files
 from lumosx.pipelines.result import SIDECAR_VERSION, Result
 from lumosx.scene import Scene, SceneError
+
+# what a replay reads of a sidecar, with the kind of each value
+EXPECTED: Mapping[str, type | tuple[type, ...]] = {
+    "fingerprint": str, "seed": int, "settings": dict, "layout": dict, "binding": dict,
+    "clip.file": str, "clip.sha256": str, "clip.frames_sha256": str, "clip.width": int, "clip.height": int,
+    "scene.id": str, "scene.source": str, "scene.root": str, "scene.data": dict, "scene.pictures": dict,
+    "model.path": (str, NoneType), "model.files": dict, "model.dtype": str, "model.adapters": list,
+    "runtime.device": str, "runtime.device_name": str, "runtime.threads": int, "runtime.versions": dict,
+    "runtime.attention.backend": str,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,12 +56,19 @@ class Comparison:
         return "\n".join([head, *(f"  - {reason}" for reason in reasons)])
 
 
-def replay(sidecar: str | Path, *, model: str | Path | None = None, progress: bool = True) -> Comparison:
+def replay(
+    sidecar: str | Path,
+    *,
+    model: str | Path | None = None,
+    root: str | Path | None = None,
+    progress: bool = True,
+) -> Comparison:
     """Makes a clip again.
 
     Args:
         sidecar: the JSON beside a clip.
         model: where the checkpoint lies now, if it has moved.
+        root: the folder that the pictures' relative paths start from now, if they have moved.
         progress: show a bar.
 
     Raises:
@@ -59,20 +78,15 @@ def replay(sidecar: str | Path, *, model: str | Path | None = None, progress: bo
     if not record["model"]["files"]:
         raise InputError(f"{sidecar}: the clip was made with a model in memory, which no file can bring back")
     folder = resolve_folder(model or record["model"]["path"], LumosXPipeline.download)
-    scene, changes = _scene(record, sidecar)
+    scene, changes = _scene(record, sidecar, root)
     changes += _changed_files(record["model"]["files"], hash_files(folder))
     if record["model"]["adapters"]:
         changes.append(f"LoRA adapters were loaded then ({', '.join(record['model']['adapters'])}) and are not now")
     if scene is None or changes:
         return Comparison(False, tuple(changes), None)
     pipeline = _pipeline(folder, record)
-    backend = record["runtime"]["attention"]["backend"]
-    try:
-        result = pipeline(scene, seed=record["seed"], backend=backend, progress=progress, **record["settings"])
-    except InputError as error:
-        if backend not in str(error):
-            raise
-        result = pipeline(scene, seed=record["seed"], backend="auto", progress=progress, **record["settings"])
+    backend = _backend(pipeline, record["runtime"]["attention"]["backend"])
+    result = pipeline(scene, seed=record["seed"], backend=backend, progress=progress, **record["settings"])
     assert isinstance(result, Result)
     identical = result.frames_sha256 == record["clip"]["frames_sha256"]
     return Comparison(identical, tuple(_changed_runtime(record, result.record)), result)
@@ -88,16 +102,34 @@ def read_sidecar(path: str | Path) -> dict[str, Any]:
     found = data.get("lumosx_sidecar") if isinstance(data, dict) else None
     if found != SIDECAR_VERSION:
         raise InputError(f"{path}: not a sidecar of version {SIDECAR_VERSION}; give the .json beside a clip")
+    damaged = [key for key, kind in EXPECTED.items() if not isinstance(_value(data, key), kind)]
+    if not damaged:
+        pictures = data["scene"]["pictures"].items()
+        damaged = [f"scene.pictures.{name}" for name, found in pictures if not _describes_picture(found)]
+    if damaged:
+        raise InputError(f"{path}: a sidecar that was edited; missing or of the wrong kind: {', '.join(damaged)}")
     return data
 
 
-def _scene(record: Mapping[str, Any], sidecar: str | Path) -> tuple[Scene | None, list[str]]:
+def _value(data: Any, key: str) -> Any:
+    """What stands under a dotted key; an exception class, which no value is, where nothing does."""
+    for step in key.split("."):
+        data = data.get(step, KeyError) if isinstance(data, dict) else KeyError
+    return data
+
+
+def _describes_picture(entry: Any) -> bool:
+    return isinstance(entry, dict) and "path" in entry and isinstance(entry.get("sha256"), str)
+
+
+def _scene(record: Mapping[str, Any], sidecar: str | Path, root: str | Path | None) -> tuple[Scene | None, list[str]]:
     """The scene as it was written, and what has changed about its pictures."""
     embedded = record["scene"]
     in_memory = [name for name, picture in embedded["pictures"].items() if picture["path"] is None]
     if in_memory:
         raise InputError(f"{sidecar}: pictures that were only in memory cannot be loaded: {', '.join(in_memory)}")
-    data = {**embedded["data"], "root": embedded["root"], "id": embedded["id"]}
+    start = embedded["root"] if root is None else str(Path(root).resolve())
+    data = {**embedded["data"], "root": start, "id": embedded["id"]}
     try:
         scene = Scene.from_dict(data, source=embedded["source"])
     except SceneError as error:
@@ -105,7 +137,7 @@ def _scene(record: Mapping[str, Any], sidecar: str | Path) -> tuple[Scene | None
     changes = [
         f"the picture of {entity.id} has changed: {entity.image.path}"
         for entity in scene.entities
-        if entity.image is not None and entity.image.sha256 != embedded["pictures"][entity.id]["sha256"]
+        if entity.image is not None and entity.image.sha256 != embedded["pictures"].get(entity.id, {}).get("sha256")
     ]
     return scene, changes
 
@@ -121,11 +153,21 @@ def _changed_files(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]
 
 def _pipeline(folder: str | Path, record: Mapping[str, Any]) -> LumosXPipeline:
     """The checkpoint on the device and in the type it had, or on the CPU where that device is missing."""
-    dtype = getattr(torch, record["model"]["dtype"])
+    dtype = getattr(torch, record["model"]["dtype"], None)
+    if not isinstance(dtype, torch.dtype):
+        raise InputError(f"a sidecar that was edited: model.dtype {record['model']['dtype']!r} is no type of torch")
     wanted = record["runtime"]["device"]
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     available = wanted if accelerator is not None and accelerator.type == wanted else "cpu"
     return LumosXPipeline.from_pretrained(folder, dtype=dtype).to(available)
+
+
+def _backend(pipeline: LumosXPipeline, recorded: str) -> str:
+    """The recorded attention backend, or `auto` where it cannot run; the comparison names the difference."""
+    try:
+        return choose_backend(pipeline._execution_device, pipeline.transformer.dtype, recorded)[0]
+    except InputError:
+        return "auto"
 
 
 def _changed_runtime(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

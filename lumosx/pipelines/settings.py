@@ -19,6 +19,12 @@ WAN_NEGATIVE_PROMPT = (
 )
 
 
+KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("frames", "steps"), (int,)),
+    **dict.fromkeys(("fps", "shift", "cfg", "cfg_image"), (int, float)),
+}
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to sample. The defaults are Wan2.1's published ones, with the release's solver and shift."""
@@ -34,6 +40,11 @@ class Settings:
     negative_prompt: str = WAN_NEGATIVE_PROMPT
 
     def __post_init__(self) -> None:
+        for name, kinds in KINDS.items():
+            value = getattr(self, name)
+            optional = name == "cfg_image" and value is None
+            if not optional and (not isinstance(value, kinds) or isinstance(value, bool)):
+                raise InputError(f"{name} is {'a number' if float in kinds else 'a whole number'}, not {value!r}")
         if not re.fullmatch(r"\d{1,5}x\d{1,5}", str(self.size)):
             raise InputError(f"size is WIDTHxHEIGHT in pixels such as 832x480, not {self.size!r}")
         if not self.fps > 0:
@@ -101,7 +112,7 @@ def resolve_settings(
         call: arguments of the call; None is not stated.
 
     Raises:
-        InputError: a key that no scene knows, or both a seed and seeds in one place.
+        InputError: a key that no scene knows, a value of the wrong kind, or seeds that are not usable.
     """
     stated = {key: value for key, value in (call or {}).items() if value is not None}
     written = scene.generation.model_dump(exclude_none=True)
@@ -116,14 +127,30 @@ def resolve_settings(
         ("the call", stated),
     ):
         source = dict(source)
-        found = [tuple(source.pop("seeds", ())), tuple([source.pop("seed")] if "seed" in source else [])]
-        if all(found):
-            raise InputError(f"{origin} states both seed and seeds; keep one")
-        seeds = found[0] or found[1] or seeds
+        seeds = _stated_seeds(origin, source) or seeds
         if unknown := sorted(set(source) - known):
             raise InputError(f"{origin} states {', '.join(unknown)}; known are {', '.join(sorted(known))}, seed, seeds")
         values |= source
     return Settings(**values), seeds
+
+
+def _stated_seeds(origin: str, source: dict[str, Any]) -> tuple[int, ...]:
+    """Takes seed or seeds out of `source`; () if it states neither."""
+    stated = [key for key in ("seed", "seeds") if key in source]
+    if not stated:
+        return ()
+    if len(stated) == 2:
+        raise InputError(f"{origin} states both seed and seeds; keep one")
+    value = source.pop(stated[0])
+    seeds = tuple(value) if isinstance(value, list | tuple | range) else (value,)
+    if not seeds:
+        raise InputError(f"{origin} states no seeds; give one or more, or leave `seeds` out")
+    for seed in seeds:
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise InputError(f"{origin}: a seed is a whole number from 0 up, not {seed!r}")
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"{origin} states a seed twice in {list(seeds)}; keep each once")
+    return seeds
 
 
 def _nearest(value: int, unit: int, offset: int) -> str:

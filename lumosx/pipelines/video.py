@@ -46,6 +46,17 @@ def writer_of(path: str | Path) -> Writer:
     return writer
 
 
+def read_clip(path: str | Path, height: int, width: int) -> np.ndarray:
+    """Frames uint8 [F, height, width, 3] of a clip that `write_clip` wrote, as its compression left them."""
+    path = Path(path)
+    if path.suffix.lower() == ".frames":
+        frames = [np.asarray(Image.open(file).convert("RGB")) for file in sorted(path.glob("*.png"))]
+    else:
+        with av.open(str(path)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return np.stack(frames)[:, :height, :width]  # without the edge that made an MP4's sides even
+
+
 def _write_mp4(frames: np.ndarray, path: Path, fps: float, tags: Mapping[str, str]) -> None:
     height, width = frames.shape[1:3]
     even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # 4:2:0 halves the colours

@@ -4,10 +4,7 @@
 rows and contiguous keys, so it is a list of full attention blocks. No [L, L] mask is ever needed to compute it.
 """
 
-import torch
-from torch import Tensor
-
-Range = tuple[int, int, int, int]
+from lumosx.attention.dense import Range
 
 
 def relational_ranges(
@@ -34,11 +31,3 @@ def relational_ranges(
             ranges.append((start, stop, start, stop))
             start = stop
     return ranges
-
-
-def dense_mask(ranges: list[Range], queries: int, keys: int) -> Tensor:
-    """The boolean mask [queries, keys] that `ranges` stand for: for oracles and pictures, never for the model."""
-    mask = torch.zeros(queries, keys, dtype=torch.bool)
-    for q0, q1, k0, k1 in ranges:
-        mask[q0:q1, k0:k1] = True
-    return mask

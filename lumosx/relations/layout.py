@@ -14,7 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lumosx.relations.csam import Range, relational_ranges
+from lumosx.attention.dense import Range
+from lumosx.relations.csam import relational_ranges
 from lumosx.relations.mcam import Rules, relation_levels
 from lumosx.relations.r2pe import relational_positions
 
@@ -71,7 +72,6 @@ class TokenLayout:
         references: Sequence[Reference],
         words: Tensor | Sequence[Sequence[bool]],
         subject_words: Tensor | Sequence[Sequence[bool]] | None = None,
-        *,
         r2pe: bool = True,
         csam: bool = True,
         mcam_ratio: float | None = None,

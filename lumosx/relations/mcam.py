@@ -30,8 +30,9 @@ def relation_levels(
         subjects: one entry a reference: None for a background or an object, else its subject's number.
         subject_words: bool [G, text] or None, words of a subject that have no picture (text-only attributes).
         strengths: one factor a reference on its own positive levels.
-        rules: "paper": -1 on words that only other subjects own. "release": minus the mean over the other subjects,
-            added to the own +1, as the authors' code does (a noun that two subjects share cancels to 0).
+        rules: "paper": -1 on words that only other subjects own. "release": minus the mean over the other subjects
+            that have references, added to the own +1, as the authors' code does (a noun that two subjects share
+            cancels to 0).
 
     Returns:
         float32 [R, text]; +1 own words, -1 other subjects' words, 0 anything else.
@@ -45,18 +46,20 @@ def relation_levels(
     for row, subject in zip(words, subjects, strict=True):
         if subject is not None:
             owned[subject] |= row
-    levels = torch.zeros(words.shape, dtype=torch.float32)
-    for index, (row, subject) in enumerate(zip(words, subjects, strict=True)):
-        levels[index] = row.float() if subject is None else _subject_levels(owned, subject, rules)
+    pictured = {subject for subject in subjects if subject is not None}
+    counted = pictured if rules == "release" else range(count)
+    levels = words.float()  # what a background or an object owns; members own what their subject does
+    for index, subject in enumerate(subjects):
+        if subject is not None:
+            others = owned[[other for other in counted if other != subject]]
+            levels[index] = _subject_levels(owned[subject].float(), others.float(), rules)
     if strengths is not None:
         factors = torch.tensor(strengths, dtype=torch.float32).view(-1, 1)
         levels = torch.where(levels > 0, levels * factors, levels)
     return levels
 
 
-def _subject_levels(owned: Tensor, subject: int, rules: Rules) -> Tensor:
-    own = owned[subject].float()
-    others = torch.cat([owned[:subject], owned[subject + 1 :]]).float()
+def _subject_levels(own: Tensor, others: Tensor, rules: Rules) -> Tensor:
     if not len(others):
         return own
     if rules == "release":

@@ -32,9 +32,7 @@ def check_scene(spec: SceneSpec, prompt: str, report: Report, require_consent: b
     """What concerns the scene as a whole: prompt, seeds, numbers of things, trained ranges, consent."""
     if not prompt and not report.faulty(("prompt",)):
         report.add("LX004", ("prompt",), "the prompt is empty or missing; describe the clip in it")
-    if len(spec.generation.seeds or ()) > 1 and "{seed}" not in spec.output.name:
-        text = f"{len(spec.generation.seeds or ())} seeds would all write {spec.output.name!r}"
-        report.add("LX103", ("output", "name"), f"{text}; put {{seed}} into the name")
+    check_seeds(spec.output.name, spec.generation.seeds or (), report)
     _check_counts(spec, report)
     _check_trained_ranges(spec, report)
     if require_consent:
@@ -42,6 +40,13 @@ def check_scene(spec: SceneSpec, prompt: str, report: Report, require_consent: b
             if not (subject.consent or "").strip():
                 text = f"{subject.id} has no `consent`, which this run requires; refer to the permission there"
                 report.add("LX230", ("subjects", index, "consent"), text)
+
+
+def check_seeds(name: str, seeds: Sequence[int], report: Report) -> None:
+    """LX103: several seeds under an output name without {seed}."""
+    if len(seeds) > 1 and "{seed}" not in name:
+        text = f"{len(seeds)} seeds would all write {name!r}; put {{seed}} into the name"
+        report.add("LX103", ("output", "name"), text)
 
 
 def _check_counts(spec: SceneSpec, report: Report) -> None:

@@ -59,9 +59,9 @@ class SceneError(InputError):
 
 
 class Report:
-    """Collects messages and knows on which line of the source each path stands."""
+    """Collects messages and knows on which line of the source each path stands, or which option stated it."""
 
-    def __init__(self, source: str, lines: Mapping[Path, int] | None = None) -> None:
+    def __init__(self, source: str, lines: Mapping[Path, int | str] | None = None) -> None:
         self.source = source
         self.translate: Callable[[Path], Path] = tuple  # until something is taken out of the data
         self._lines = dict(lines or {})
@@ -70,9 +70,10 @@ class Report:
     def add(self, code: str, path: Path, text: str, severity: Severity | None = None) -> None:
         """Record a problem at `path`; its line is that of the nearest enclosing thing that has one."""
         path = self.translate(path)
-        line = next((self._lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self._lines), 0)
-        place = f"{self.source}:{line}" if line else self.source
+        found = next((self._lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self._lines), 0)
+        place = f"{self.source} {found}" if isinstance(found, str) else f"{self.source}:{found}".removesuffix(":0")
         where = f"{place} {dotted(path)}".rstrip()
+        line = 0 if isinstance(found, str) else found
         self._found.append((line, path, Message(code, severity or CODES[code], where, text)))
 
     def fresh(self) -> "Report":

@@ -9,13 +9,13 @@ from typing import Any
 from PIL import Image
 
 from lumosx.scene.binding import Binding, Tokens, build, token_clashes
-from lumosx.scene.checks import check_cancellation, check_entities, check_owners, check_scene
+from lumosx.scene.checks import check_cancellation, check_entities, check_owners, check_scene, check_seeds
 from lumosx.scene.entities import Declared, Entity, declared_entities
 from lumosx.scene.image_checks import check_images
 from lumosx.scene.images import ImageSpec, escapes, locate
 from lumosx.scene.messages import Message, Report, SceneError
 from lumosx.scene.resolution import resolve
-from lumosx.scene.source import Source, SourceError, read_source
+from lumosx.scene.source import Override, Source, SourceError, read_source
 from lumosx.scene.spec import (
     Background,
     BindingOptions,
@@ -72,7 +72,8 @@ class Scene:
 
         Args:
             path: the file.
-            sandbox: refuse pictures, roots and output folders outside the file's folder (server use).
+            sandbox: refuse pictures and roots outside the file's folder, and output folders outside the
+                working directory (server use).
             require_consent: refuse subjects without `consent`.
 
         Raises:
@@ -217,12 +218,19 @@ class Scene:
 
 
 def examine(
-    path: str | Path, *, sandbox: bool = False, require_consent: bool = False
+    path: str | Path, *, overrides: Sequence[Override] = (), sandbox: bool = False, require_consent: bool = False
 ) -> tuple[Scene | None, list[Message]]:
-    """Like `Scene.load`, but gives every message back and None for a scene with errors."""
+    """Like `Scene.load`, but gives every message back and None for a scene with errors.
+
+    Args:
+        path, sandbox, require_consent: as for `Scene.load`.
+        overrides: values laid over what the file states, before anything is checked.
+    """
     path = Path(path)
     try:
         source = read_source(path)
+        for stated in overrides:
+            source.override(stated)
     except SourceError as error:
         report = Report(str(path), {} if error.line is None else {(): error.line})
         report.add("LX001", (), str(error))
@@ -258,8 +266,8 @@ def _build(
 def _confine_folders(spec: SceneSpec, folder: Path, root: Path, report: Report) -> None:
     if escapes(root, folder):
         report.add("LX220", ("root",), f"root {spec.root!r} leaves the scene's folder; keep it inside")
-    if escapes(folder / spec.output.dir, folder):
-        report.add("LX220", ("output", "dir"), f"output folder {spec.output.dir!r} leaves the scene's folder")
+    if escapes(Path(spec.output.dir), Path.cwd()):  # clips are written relative to the working directory
+        report.add("LX220", ("output", "dir"), f"output folder {spec.output.dir!r} leaves the working directory")
 
 
 def _default_id(source: str, report: Report) -> str:
@@ -282,16 +290,23 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def check_outputs(scenes: Sequence[Scene]) -> list[Message]:
-    """LX103 for scenes that would write the same files."""
-    first: dict[tuple[str, str], Scene] = {}
+def check_outputs(scenes: Sequence[Scene], out: Path | None = None, seeds: Sequence[int] = ()) -> list[Message]:
+    """LX103 where two clips would be one file.
+
+    Args:
+        scenes: that are sampled together.
+        out: the folder to write to, instead of each scene's own.
+        seeds: to sample instead of each scene's own, whose files were checked with the scene.
+    """
+    first: dict[str, Scene] = {}
     messages: list[Message] = []
     for scene in scenes:
-        key = (scene.output.dir, scene.output.name.replace("{id}", scene.id).casefold())
-        other = first.setdefault(key, scene)
+        report = scene.blank_report()
+        check_seeds(scene.output.name, seeds, report)
+        folder = out or Path(scene.output.dir)
+        target = folder / scene.output.name.replace("{id}", scene.id)
+        other = first.setdefault(str(target.resolve()).casefold(), scene)  # some disks do not tell a from A
         if other is not scene:
-            report = scene.blank_report()
-            text = f"the same output as {other.source} ({scene.output.dir}/{key[1]}); give each scene its own id"
-            report.add("LX103", ("id",), text)
-            messages += report.messages
+            report.add("LX103", ("id",), f"the same output as {other.source} ({target}); give each scene its own id")
+        messages += report.messages
     return messages

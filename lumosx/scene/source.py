@@ -39,11 +39,48 @@ class SourceError(Exception):
 class Source:
     """A parsed file: plain `data`, `lines` (from 1) by path, and keys that are `repeated`, on which line
     again.
+
+    Where an option laid a value over the file's, `lines` holds that option instead.
     """
 
     data: Any = None
-    lines: dict[Path, int] = field(default_factory=dict)
+    lines: dict[Path, int | str] = field(default_factory=dict)
     repeated: dict[Path, int] = field(default_factory=dict)
+
+    def override(self, stated: "Override") -> None:
+        """Sets one value; a step into a list is its index, and sections that are missing are made.
+
+        Raises:
+            SourceError: there is no such place.
+        """
+        inner, path = self.data, ()
+        for step in stated.key[:-1]:
+            index = _index(inner, step, stated)
+            inner = inner.setdefault(index, {}) if isinstance(inner, dict) else inner[index]
+            path = (*path, index)
+        last = _index(inner, stated.key[-1], stated)
+        inner[last] = stated.value
+        path = (*path, last)
+        self.lines = {place: line for place, line in self.lines.items() if place[: len(path)] != path}
+        self.lines[path] = stated.origin
+
+
+@dataclass(frozen=True)
+class Override:
+    """A value laid over what a file states: its `key` in steps, and the `origin` that messages name."""
+
+    key: tuple[str, ...]
+    value: Any
+    origin: str
+
+
+def _index(data: Any, step: str, stated: Override) -> str | int:
+    """`step` as an index of `data`, which is a mapping or a list."""
+    if isinstance(data, dict):
+        return step
+    if isinstance(data, list) and step.isdecimal() and int(step) < len(data):
+        return int(step)
+    raise SourceError(f"{stated.origin}: the scene has no {step!r} there; lists count from 0")
 
 
 def read_source(path: FilePath) -> Source:

@@ -261,7 +261,10 @@ class BindingOptions(Model):
 
 
 class Output(Model):
-    """Where the clip goes and what is written beside it."""
+    """Where the clip goes and what is written beside it.
+
+    Without its sidecar a clip cannot be recognised as finished: it is sampled anew each time.
+    """
 
     dir: Annotated[str, Field(min_length=1)] = "out"
     name: Annotated[str, AfterValidator(_output_name)] = "{id}_s{seed}"

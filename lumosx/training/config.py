@@ -7,7 +7,7 @@ sees an untyped value.
 import difflib
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -33,7 +33,7 @@ class ModelConfig:
 
     transformer: dict[str, Any] = field(default_factory=dict)
     init_from: str | None = None  # a checkpoint whose transformer the run starts from: phase 1's export
-    text_encoder: str = MISSING  # a folder with tokenizer/ and text_encoder/
+    text_encoder: str | None = None  # a folder with tokenizer/ and text_encoder/
     text_length: int = 512
     generation: dict[str, Any] = field(default_factory=dict)  # sampling defaults that the checkpoint will carry
 
@@ -92,6 +92,19 @@ class TrainConfig:
 
 
 @dataclass
+class TextConfig:
+    """The tiny text encoder and its training on captions. A configuration that has it trains this and nothing else."""
+
+    width: int = 64
+    layers: int = 3
+    length: int = 96  # tokens a caption is padded to
+    captions: int = 8192
+    batch: int = 64
+    lr: float = 2e-3  # the peak of one cycle
+    weight_decay: float = 0.01
+
+
+@dataclass
 class Config:
     """Everything that `lumosx train` knows."""
 
@@ -101,6 +114,7 @@ class Config:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    text: TextConfig | None = None
 
     @property
     def folder(self) -> Path:
@@ -139,6 +153,7 @@ def _dotted(node: type, prefix: str = "") -> list[str]:
     for item in fields(node):
         name = prefix + item.name
         names.append(name)
-        if isinstance(item.type, type) and is_dataclass(item.type):
-            names += _dotted(item.type, name + ".")
+        for kind in (item.type, *get_args(item.type)):
+            if isinstance(kind, type) and is_dataclass(kind):
+                names += _dotted(kind, name + ".")
     return names

@@ -7,22 +7,25 @@ look.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from omegaconf import OmegaConf
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
+from lumosx.errors import InputError
 from lumosx.files import atomic, write_json
 from lumosx.playground import Truth
 from lumosx.playground.captions import PLACES
 from lumosx.playground.sampling import Wishes, sample_truth
 from lumosx.scene import Scene
-from lumosx.training.config import Config
+from lumosx.training.config import Config, TextConfig, TrainConfig
+from lumosx.training.run import check_same, differences, write_facts
 
 PAD, EOS, UNKNOWN, MASK = "<pad>", "</s>", "<unk>", "<mask>"
 PAD_ID, EOS_ID, MASK_ID = 0, 1, 3  # special tokens are numbered first, in the order above
@@ -68,31 +71,62 @@ class CaptionReader(nn.Module):
 
 
 def train_text_encoder(config: Config) -> Path:
-    """Trains tokenizer and encoder and writes them to RUN/export (tokenizer/, text_encoder/). Returns that folder."""
+    """Trains tokenizer and encoder and writes them to RUN/export (tokenizer/, text_encoder/). Returns that folder.
+
+    Of the configuration it reads `text`, `run`, `train.steps`, `train.log_every` and `train.threads`.
+
+    Raises:
+        InputError: the export was made with another configuration, or a value is set that nothing here reads.
+    """
+    text = _only_text(config)
+    if (config.folder / "export").is_dir():
+        return _already_trained(config)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    write_facts(config, torch.device("cpu"))
     torch.manual_seed(config.run.seed)
-    text = config.model
-    truths = [*_truths("train", 8192)]
+    truths = [*_truths("train", text.captions)]
     tokenizer = train_tokenizer([Scene.from_dict(_words_alone(truth)).prompt for truth in truths])
-    train, held_out = (
-        read_captions(part, tokenizer, text.text_length) for part in (truths, [*_truths("validation", 512)])
-    )
-    reader = CaptionReader(len(tokenizer), width=64, layers=3)
-    optimizer = torch.optim.AdamW(reader.parameters(), lr=2e-3, weight_decay=0.01)
-    steps = config.train.steps
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
-    for step in range(steps):
-        rows = torch.randint(len(train.ids), (64,))
-        losses = _losses(reader, _rows(train, rows))
+    train, held_out = (read_captions(part, tokenizer, text.length) for part in (truths, [*_truths("validation", 512)]))
+    reader = CaptionReader(len(tokenizer), text.width, text.layers)
+    _fit(reader, train, text, config.train)
+    return _export(config.folder, tokenizer, reader, _accuracy(reader, held_out))
+
+
+def _only_text(config: Config) -> TextConfig:
+    if config.text is None:
+        raise InputError("this configuration has no `text`: take experiment=tiny_text")
+    read = {name: getattr(config.train, name) for name in ("steps", "log_every", "threads")}
+    unread = differences(asdict(Config(config.run, text=config.text, train=TrainConfig(**read))), asdict(config))
+    if unread:
+        raise InputError(f"the training of a text encoder does not read {', '.join(unread)}; its values are in text.*")
+    return config.text
+
+
+def _already_trained(config: Config) -> Path:
+    export, saved = config.folder / "export", config.folder / "config.yaml"
+    if saved.is_file():
+        free = ("*_every", "train.threads", "run.root")
+        check_same(OmegaConf.to_container(OmegaConf.load(saved)), config, str(export), free)
+        print(f"already trained: {export}")
+    else:
+        print(f"already trained: {export}, which does not say with which configuration; move it away to train anew")
+    return export
+
+
+def _fit(reader: CaptionReader, captions: Captions, text: TextConfig, length: TrainConfig) -> None:
+    optimizer = torch.optim.AdamW(reader.parameters(), lr=text.lr, weight_decay=text.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=text.lr, total_steps=length.steps)
+    for step in range(1, length.steps + 1):
+        rows = torch.randint(len(captions.ids), (text.batch,))
+        losses = _losses(reader, _rows(captions, rows))
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
         schedule.step()
-        if (step + 1) % config.train.log_every == 0:
-            print(
-                f"step {step + 1}/{steps}  " + "  ".join(f"{k} {v:.3f}" for k, v in losses.items()),
-                flush=True,
-            )
-    return _export(config.folder, tokenizer, reader, _accuracy(reader, held_out))
+        if step % length.log_every == 0:
+            values = "  ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+            print(f"step {step}/{length.steps}  {values}", flush=True)
 
 
 def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:

@@ -3,12 +3,11 @@
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, UMT5EncoderModel
@@ -22,10 +21,12 @@ from lumosx.flow.objective import SigmaDistribution
 from lumosx.models import LumosXTransformer3DModel, SpaceToDepthCodec
 from lumosx.paths import checkpoint_path
 from lumosx.pipelines import LumosXPipeline
+from lumosx.pipelines.settings import Settings
 from lumosx.playground import World
 from lumosx.training import checkpoint
 from lumosx.training.config import Config
 from lumosx.training.optim import make_optimizers, rate, set_rate
+from lumosx.training.run import check_same, write_facts
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -38,7 +39,10 @@ class Trainer:
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         self.folder = config.folder
+        self.solver = _solver(config.model.generation)  # used at the end only, but a mistake in it shows now
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if config.model.text_encoder is None:
+            raise InputError("model.text_encoder is not set: name a folder with tokenizer/ and text_encoder/")
         text_encoder = Path(config.model.text_encoder)
         if not (text_encoder / "text_encoder").is_dir():
             raise InputError(f"no text encoder in {text_encoder}: train it first (lumosx train experiment=tiny_text)")
@@ -46,7 +50,7 @@ class Trainer:
         encoder = UMT5EncoderModel.from_pretrained(text_encoder / "text_encoder")
         self.text_encoder = to_device(encoder, self.device).eval()
         torch.manual_seed(config.run.seed)
-        self.model = to_device(LumosXTransformer3DModel(**config.model.transformer), self.device)
+        self.model = to_device(_transformer(config.model.transformer), self.device)
         if config.model.init_from is None:
             init_weights(self.model)
         else:
@@ -58,9 +62,8 @@ class Trainer:
 
     def fit(self) -> Path:
         """Trains, logs, checkpoints, and leaves the EMA weights as a pipeline under RUN/export. Returns that folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(OmegaConf.create(asdict(self.config)), self.folder / "config.yaml")
         self._resume()
+        write_facts(self.config, self.device)
         train, started, losses = self.config.train, time.monotonic(), []
         for batch in self._batches():
             losses.append(self._update(batch))
@@ -100,6 +103,11 @@ class Trainer:
 
     def _update(self, batch: Batch) -> float:
         loss = self._loss(batch)
+        if not loss.isfinite():
+            raise FloatingPointError(
+                f"the loss of step {self.step + 1} is {float(loss.detach())}; the last checkpoint in {self.folder} "
+                "stays as it was. Lower optim.lr or optim.muon_lr"
+            )
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
         set_rate(self.optimizers, rate(self.step, self.config.train.steps, self.config.optim))
@@ -171,6 +179,7 @@ class Trainer:
 
     def _save(self) -> None:
         state = {
+            "config": asdict(self.config),
             "step": self.step,
             "model": self.model.state_dict(),
             "ema": self.ema,
@@ -179,9 +188,14 @@ class Trainer:
         checkpoint.save(state, self.folder / "latest.pt")
 
     def _resume(self) -> None:
-        state = checkpoint.load(self.folder / "latest.pt")
+        path = self.folder / "latest.pt"
+        state = checkpoint.load(path)
         if state is None:
             return
+        if "config" in state:
+            check_same(state["config"], self.config, str(path))
+        else:
+            print(f"note: {path} does not say which configuration it was made with; going on with this one")
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.ema = {name: tensor.to(self.device) for name, tensor in state["ema"].items()}
@@ -190,18 +204,16 @@ class Trainer:
 
     def pipeline(self) -> LumosXPipeline:
         """A pipeline over the averaged weights."""
-        model = LumosXTransformer3DModel(**self.config.model.transformer)
+        model = _transformer(self.config.model.transformer)
         model.load_state_dict(self.ema)
-        generation = self.config.model.generation
-        solver = make_solver(generation["solver"], generation["steps"], generation["shift"])
         return LumosXPipeline(
             tokenizer=self.tokenizer,
             text_encoder=self.text_encoder,
             transformer=to_device(model, self.device).eval(),
             vae=self.codec,
-            scheduler=solver,
+            scheduler=self.solver,
             text_length=self.config.model.text_length,
-            generation=generation,
+            generation=self.config.model.generation,
         )
 
     def export(self) -> Path:
@@ -215,6 +227,22 @@ class Trainer:
 def to_device(module: Module, device: torch.device) -> Module:
     """`module.to(device)`; diffusers and transformers wrap that method so that its type is lost."""
     return module.to(device)
+
+
+def _transformer(options: dict[str, Any]) -> LumosXTransformer3DModel:
+    try:
+        return LumosXTransformer3DModel(**options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model.transformer: {error}") from error
+
+
+def _solver(generation: dict[str, Any]) -> Any:
+    try:
+        settings = Settings(**generation)
+        return make_solver(settings.solver, settings.steps, settings.shift)
+    except (TypeError, InputError) as error:
+        known = ", ".join(field.name for field in fields(Settings))
+        raise InputError(f"model.generation: {error}. Its keys are {known}") from error
 
 
 def _transformer_weights(checkpoint_name: str) -> dict[str, Tensor]:

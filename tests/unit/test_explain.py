@@ -1,6 +1,7 @@
 """`lumosx explain`: the examples of the scene format in the terminal, as a page and as a figure, without weights."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -209,6 +210,17 @@ def test_a_wrong_option_is_exit_2(make_scene: MakeScene) -> None:
     assert result.exit_code == 2
     assert "816x480 or 832x480" in result.output
     assert "77 or 81" in result.output
+    assert "--size 830x480" in result.output
+
+
+def test_lines_stay_with_a_size_and_the_sandbox_confines(make_scene: MakeScene) -> None:
+    data = ana()
+    data["subjects"][0]["face"] = "../ana.png"
+    scene = make_scene(data)
+    found = run(scene, "--size", "416x240", "--sandbox")
+    assert found.exit_code == 2 and "LX220" in found.output
+    assert re.search(rf"{re.escape(scene.name)}:\d+ subjects\[0\]\.face", found.output)
+    assert "LX220" not in run(scene, "--size", "416x240").output
 
 
 @pytest.mark.parametrize("sample", RELEASE)

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lumosx.attention.dense import dense_mask
 from lumosx.relations import Reference, TokenLayout
-from lumosx.relations.csam import dense_mask
 from lumosx.relations.tables import CsamRow, McamRow, SegmentRow, layout_tables
 
 VIDEO = (2, 2, 3)  # 12 tokens; a reference has 6

@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lumosx.attention import BACKENDS, attend, choose_backend
+from lumosx.attention.dense import Range, dense_mask
 from lumosx.errors import InputError
-from lumosx.relations.csam import dense_mask
 
-Range = tuple[int, int, int, int]
 HEADS, HEAD_DIM = 2, 8
 CSAM = [(0, 6, 0, 12), (6, 9, 6, 9), (9, 12, 9, 12)]
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from lumosx.attention import attend, flex
-from lumosx.relations.csam import dense_mask
+from lumosx.attention.dense import dense_mask
 
 CPU = torch.device("cpu")
 CASES = {

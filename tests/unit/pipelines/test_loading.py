@@ -97,6 +97,24 @@ def test_a_missing_tensor_is_an_error_naming_it(checkpoint: Path, file: str, ten
         LumosXPipeline.from_pretrained(checkpoint)
 
 
+def test_a_transformer_alone_is_whole_or_an_error_too(checkpoint: Path) -> None:
+    loaded = LumosXTransformer3DModel.from_pretrained(checkpoint, subfolder="transformer")
+    again, info = LumosXTransformer3DModel.from_pretrained(checkpoint / "transformer", output_loading_info=True)
+    assert torch.equal(again.proj_out.bias, loaded.proj_out.bias) and info["missing_keys"] == []
+    file = checkpoint / "transformer" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    del tensors["blocks.1.attn1.to_q.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"transformer lacks 1 tensors.*blocks\.1\.attn1\.to_q\.weight"):
+        LumosXTransformer3DModel.from_pretrained(checkpoint / "transformer")
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "./no/where", "checkpoints/no-such-model", "nowhere"])
+def test_a_wrong_path_of_a_transformer_is_an_error(name: str) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        LumosXTransformer3DModel.from_pretrained(name)
+
+
 def test_missing_weights_are_an_error(checkpoint: Path) -> None:
     (checkpoint / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(OSError, match=r"diffusion_pytorch_model\.safetensors"):

@@ -212,7 +212,40 @@ def test_an_unknown_backend_is_an_error_and_the_old_one_stays(zero: LumosXPipeli
         zero(tiny_scene(), backend="nonsense", **QUIET)
     result = zero(tiny_scene(), backend="dense", **QUIET)
     assert result.record["runtime"]["attention"]["backend"] == "dense"
-    zero.transformer.attention_backend = "auto"
+    assert zero.transformer.attention_backend == "auto"
+
+
+@pytest.mark.parametrize("end", ["done", "cancelled", "closed"])
+def test_however_a_call_ends_the_pipeline_is_left_as_it_was(
+    zero: LumosXPipeline, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    freed = []
+    monkeypatch.setattr(zero, "maybe_free_model_hooks", lambda: freed.append(zero.transformer.attention_backend))
+
+    def step(*args: Any) -> None:
+        assert zero.transformer.attention_backend == "dense"
+        if end == "cancelled":
+            raise KeyboardInterrupt
+
+    clips = zero.stream(tiny_scene(), seeds=[1, 2], steps=1, backend="dense", callback_on_step_end=step, **QUIET)
+    if end == "cancelled":
+        with pytest.raises(KeyboardInterrupt):
+            next(clips)
+    elif end == "closed":
+        next(clips)
+        clips.close()  # pyright: ignore[reportAttributeAccessIssue]
+    else:
+        assert len(list(clips)) == 2
+    assert freed == ["auto"]
+
+
+def test_positions_beyond_the_models_are_an_error_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tiny_pipeline(rope_max_seq_len=4)
+    fits = tiny_pipeline(rope_max_seq_len=5).prepare(tiny_scene())
+    assert fits.layout.position_ids.amax() == 4  # on axis t: 2 frames, a street, two men
+    monkeypatch.setattr(pipe, "make_branches", lambda job: pytest.fail("the text encoder ran"))
+    with pytest.raises(InputError, match=r"R2PE needs \d positions on axis"):
+        pipe(tiny_scene(), **QUIET)
 
 
 @pytest.mark.gpu

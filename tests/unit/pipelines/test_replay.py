@@ -69,6 +69,13 @@ def test_changed_weights_are_named(sidecar: Path) -> None:
     assert comparison.differences == ("the checkpoint's transformer/diffusion_pytorch_model.safetensors has changed",)
 
 
+def test_files_beside_the_checkpoints_parts_do_not_count(sidecar: Path) -> None:
+    (sidecar.parent / "model" / "samples").mkdir()
+    (sidecar.parent / "model" / "samples" / "clip.json").write_text("{}")
+    (sidecar.parent / "model" / "notes.txt").write_text("a model")
+    assert replay(sidecar, progress=False).identical
+
+
 def test_other_frames_are_explained_by_versions_and_backend(sidecar: Path) -> None:
     data = json.loads(sidecar.read_text())
     data["clip"]["frames_sha256"] = "0" * 64
@@ -94,6 +101,29 @@ def test_what_is_no_sidecar_is_an_error(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match="not a sidecar"):
         replay(path)
+
+
+@pytest.mark.parametrize("key", ["seed", "settings", "model.files", "clip.frames_sha256", "runtime.attention"])
+def test_an_edited_sidecar_is_an_error_naming_what_is_missing(sidecar: Path, key: str) -> None:
+    data = json.loads(sidecar.read_text())
+    *sections, last = key.split(".")
+    inner = data
+    for section in sections:
+        inner = inner[section]
+    del inner[last]
+    sidecar.write_text(json.dumps(data))
+    with pytest.raises(InputError, match=f"edited.*{key}"):
+        replay(sidecar, progress=False)
+
+
+def test_a_sidecar_whose_pictures_or_type_were_edited_is_an_error(sidecar: Path) -> None:
+    data = json.loads(sidecar.read_text())
+    edit(sidecar, scene=data["scene"] | {"pictures": {"ben.face": {"path": "x"}}})
+    with pytest.raises(InputError, match=r"scene\.pictures\.ben\.face"):
+        replay(sidecar, progress=False)
+    edit(sidecar, scene=data["scene"], model=data["model"] | {"dtype": "nonsense"})
+    with pytest.raises(InputError, match=r"model\.dtype 'nonsense'"):
+        replay(sidecar, progress=False)
 
 
 def test_pictures_and_models_in_memory_cannot_be_replayed(tiny_checkpoint: Path, tmp_path: Path) -> None:

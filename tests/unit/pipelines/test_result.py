@@ -154,6 +154,13 @@ def test_contact_sheet_frames_each_subject_in_its_colour(result: Result) -> None
     assert found >= 100  # one pixel of the clip is at least 10 x 10 on the sheet
 
 
+def test_contact_sheet_carries_the_label_only_where_the_scene_wants_it(result: Result) -> None:
+    sheets = [np.array(with_frames(result, result.frames, ai_label=on).contact_sheet()) for on in (True, False)]
+    changed = np.argwhere((sheets[0] != sheets[1]).any(axis=2))
+    assert len(changed) and changed[:, 0].max() < 120  # in the heading
+    assert (sheets[1][changed[:, 0], changed[:, 1]] == ImageColor.getrgb("#f4f2ee")).all()
+
+
 @pytest.mark.parametrize("shape", [(1, 32, 32), (81, 60, 104), (5, 104, 60), (1, 480, 832)])
 def test_contact_sheet_of_any_clip_fits_a_screen(result: Result, shape: tuple[int, int, int]) -> None:
     pipe = tiny_pipeline()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tiny_models import in_memory, write_scene
 
 from lumosx.cli import main as cli
@@ -42,7 +43,46 @@ def test_a_scene_becomes_a_clip_a_sheet_and_a_sidecar(run: Run, tiny_checkpoint:
     code, said, _ = run("sample", scene, "--model", tiny_checkpoint, "--out", out)
     assert code == 0
     assert names(out) == {"two_men_s7.mp4", "two_men_s7.png", "two_men_s7.json"}
-    assert said.split() == ["wrote", *(str(out / f"two_men_s7.{end}") for end in ("mp4", "png", "json"))]
+    paths = [str(out / f"two_men_s7.{end}") for end in ("mp4", "png", "json")]
+    attention, finished, *listed = said.splitlines()
+    assert attention.startswith("attention: sdpa (exact")
+    assert finished == f"finished {', '.join(paths)}"
+    assert listed == ["wrote", *(f"  {path}" for path in paths)]
+
+
+def test_a_second_run_names_finished_files_and_draws_a_deleted_sheet_again(
+    run: Run, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("sample", write_scene(tmp_path), "--model", tiny_checkpoint, "--out", out)
+    run(*arguments)
+    paths = [out / f"two_men_s7.{end}" for end in ("mp4", "png", "json")]
+    with Image.open(paths[1]) as sheet:
+        size = sheet.size
+    paths[1].unlink()
+    code, said, _ = run(*arguments)
+    assert code == 0
+    assert said.splitlines() == [
+        f"{paths[0]}: finished, skipped (--force samples it again)", *(f"  {path}" for path in paths)
+    ]  # fmt: skip
+    with Image.open(paths[1]) as sheet:
+        assert sheet.size == size
+
+
+def test_a_seed_given_twice_is_exit_2(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path)
+    code, _, err = run("sample", scene, "--model", tiny_checkpoint, "--out", tmp_path / "out", *["--seed", 1] * 2)
+    assert code == 2 and "a seed twice" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_clips_without_sidecars_are_sampled_anew_and_said_to_be(
+    run: Run, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path, output={"sidecar": False})
+    for _ in range(2):
+        code, said, _ = run("sample", scene, "--model", tiny_checkpoint, "--out", tmp_path / "out", "--no-sheet")
+        assert code == 0 and "sampled anew each time" in said and "finished, skipped" not in said
 
 
 def test_finished_clips_are_skipped_and_others_are_not(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -117,6 +157,25 @@ def test_set_is_checked_like_the_file(run: Run, tmp_path: Path) -> None:
     assert code == 2 and "subjects.7.word" in err
     code, _, err = run("sample", scene, "--set", "steps")
     assert code == 2 and "KEY=VALUE" in err
+
+
+def test_lines_of_the_file_stay_and_an_override_is_its_own_place(run: Run, tmp_path: Path) -> None:
+    write_scene(tmp_path)
+    data = {**json.loads((tmp_path / "two_men.json").read_text()), "background": {"word": "beach", "image": "gray.png"}}
+    scene = tmp_path / "scene.json"
+    scene.write_text(json.dumps(data, indent=0))
+    line = scene.read_text().splitlines().index('"word": "beach",') + 1
+    code, _, err = run("sample", scene, "--set", "generation.steps=2", "--set", "subjects.0.strength=much")
+    assert code == 2
+    assert f"{scene}:{line} background.word: 'beach' does not occur" in err
+    assert f"E LX003 {scene} --set subjects.0.strength=much subjects[0].strength" in err
+
+
+def test_an_override_can_mend_what_the_file_says(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path, generation={"steps": 0})
+    arguments = ("sample", scene, "--model", tiny_checkpoint, "--out", tmp_path / "out", "--no-sheet")
+    assert run(*arguments)[0] == 2
+    assert run(*arguments, "--set", "generation.steps=2")[0] == 0
 
 
 def test_set_reaches_into_lists(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -195,6 +254,22 @@ def test_replay_is_exit_0_when_identical_and_1_with_reasons(run: Run, tiny_check
     assert code == 2 and "not a sidecar" in err
 
 
+def test_replay_saves_the_new_clip_and_finds_moved_pictures(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes"
+    run("sample", write_scene(scenes), "--model", tiny_checkpoint, "--out", tmp_path)
+    sidecar = tmp_path / "two_men_s7.json"
+    scenes.rename(tmp_path / "moved")
+    assert run("replay", sidecar)[0] == 1
+    code, said, _ = run("replay", sidecar, "--root", tmp_path / "moved", "--out", tmp_path / "again")
+    assert code == 0 and str(tmp_path / "again" / "two_men_s7.mp4") in said
+    assert names(tmp_path / "again") == {"two_men_s7.mp4", "two_men_s7.json"}
+    assert run("replay", tmp_path / "again" / "two_men_s7.json")[0] == 0
+    before = sidecar.read_bytes()
+    code, _, err = run("replay", sidecar, "--root", tmp_path / "moved", "--out", tmp_path)
+    assert code == 2 and "another folder" in err
+    assert sidecar.read_bytes() == before
+
+
 HANGS_HALF_WAY = """
 import time
 from lumosx.pipelines import video
@@ -215,7 +290,7 @@ def test_a_kill_while_saving_leaves_no_half_clip(run: Run, tiny_checkpoint: Path
     arguments = ["sample", str(write_scene(tmp_path)), "--model", str(tiny_checkpoint), "--out", str(out), "--no-sheet"]
     child = subprocess.Popen([sys.executable, "-c", HANGS_HALF_WAY, *arguments], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
-    assert child.stdout.readline() == "half\n"
+    assert "half\n" in iter(child.stdout.readline, "")
     os.kill(child.pid, signal.SIGKILL)
     child.communicate()
     assert all(name.startswith(".") for name in names(out))

@@ -49,6 +49,15 @@ def test_seed_and_seeds_of_a_later_source_replace_both(
         ({"size": "832"}, "WIDTHxHEIGHT"),
         ({"fps": 0}, "fps"),
         ({"cfg": -1}, "0 or more"),
+        ({"cfg": "6"}, "cfg is a number, not '6'"),
+        ({"cfg_image": "6"}, "cfg_image is a number"),
+        ({"fps": "8"}, "fps is a number, not '8'"),
+        ({"steps": 2.5}, "steps is a whole number"),
+        ({"seeds": []}, "the call states no seeds"),
+        ({"seed": -1}, "from 0 up, not -1"),
+        ({"seeds": [1, 1.5]}, "from 0 up, not 1.5"),
+        ({"seed": True}, "from 0 up, not True"),
+        ({"seeds": [1, 2, 1]}, "a seed twice"),
     ],
 )
 def test_wrong_settings_are_errors(call: dict[str, Any], message: str) -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from lumosx.attention.dense import dense_mask
 from lumosx.relations import LayoutBatch, Reference, TokenLayout, batch_layouts
-from lumosx.relations.csam import dense_mask
 
 CPU = torch.device("cpu")
 OBJECT, FACE = Reference("object"), Reference("member", subject=0)

@@ -50,6 +50,14 @@ def test_a_word_that_subjects_share() -> None:
     assert relation_levels(words[:2], [0, 1], rules="release").flatten().tolist() == [0, 0]
 
 
+def test_release_rules_count_subjects_that_have_references() -> None:
+    """Subject 1 is words alone: it repels under the paper's rules, and neither repels nor dilutes in the release."""
+    words = torch.tensor([[1, 0, 0], [0, 0, 1]]).bool()
+    alone = torch.tensor([[0, 0, 0], [0, 1, 0], [0, 0, 0]]).bool()
+    assert relation_levels(words, [0, 2], alone, rules="paper").tolist() == [[1, -1, -1], [-1, -1, 1]]
+    assert relation_levels(words, [0, 2], alone, rules="release").tolist() == [[1, 0, -1], [-1, 0, 1]]
+
+
 def oracle(q: Tensor, k: Tensor, v: Tensor, levels: Tensor, height: int, width: int, rules: str) -> Tensor:
     """Equations (4) and (5) for [M, P, heads, d] and [M, text, heads, d], the bias materialised token by token."""
     rows, columns = math.ceil(height / 8), math.ceil(width / 8)

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lumosx.attention.dense import dense_mask
 from lumosx.relations import Reference, Segment, TokenLayout
-from lumosx.relations.csam import dense_mask
 
 TEXT = 4
 BACKGROUND, OBJECT = Reference("background"), Reference("object")
@@ -97,6 +97,19 @@ def test_words_by_hand() -> None:
     references = [member(0), member(0), member(1), member(1)]
     made = TokenLayout((1, 1, 1), references, words, subject_words=[[0, 0, 0, 0], [0, 0, 0, 1]])
     assert made.text_weights.tolist() == [[1, 1, -1, -1], [1, 1, -1, -1], [-1, -1, 1, 1], [-1, -1, 1, 1]]
+
+
+def test_words_may_be_a_list_of_tensors() -> None:
+    rows = [[True, False, False], [False, True, True]]
+    references = [Reference("member", 0), Reference("member", 1)]
+    assert TokenLayout((1, 1, 1), references, [torch.tensor(row) for row in rows]) == TokenLayout(
+        (1, 1, 1), references, rows
+    )
+
+
+def test_mechanisms_may_be_given_in_the_order_of_the_signature() -> None:
+    made = TokenLayout((1, 1, 1), [member(0)], [[1, 0]], None, False, False, 0.25, "release")
+    assert (made.r2pe, made.csam, made.mcam_ratio, made.rules) == (False, False, 0.25, "release")
 
 
 def test_a_subject_without_a_picture_still_repels() -> None:

@@ -281,6 +281,21 @@ def same_output() -> list[Message]:
     return check_outputs([first, second])
 
 
+def test_an_output_folder_is_the_same_however_it_is_written(tmp_path: Path) -> None:
+    folders = ("out", "./out", "other/../out", str(Path.cwd() / "out"), "elsewhere")
+    scenes = [Scene.from_dict(one(face=make_picture()) | {"output": {"dir": folder}}) for folder in folders]
+    assert [message.code for message in check_outputs(scenes)] == ["LX103"] * 3
+    assert len(check_outputs(scenes, tmp_path)) == 4
+    fixed = Scene.from_dict(one(face=make_picture()) | {"output": {"name": "clip"}})
+    assert "2 seeds would all write" in check_outputs([fixed], None, [1, 2])[0].text
+
+
+def test_a_word_that_is_only_white_space_in_html_is_none(check: Check) -> None:
+    subject = {"id": "b", "word": "&nbsp;", "face": "refs/face.png"}
+    found = [(m.code, m.where.split()[-1]) for m in check(one() | {"subjects": [subject]}, PICTURES)]
+    assert ("LX003", "subjects[0].word") in found
+
+
 @pytest.mark.parametrize(("code", "build", "severity", "text"), BUILT, ids=lambda v: v if isinstance(v, str) else "-")
 def test_built_code(code: str, build: Builder, severity: str, text: str, tmp_path: Path, check: Check) -> None:
     found = [message for message in build(tmp_path, check) if message.code == code]

@@ -164,6 +164,14 @@ def test_without_the_sandbox_paths_are_free(server: Path) -> None:
     assert errors(server, "../secret.png", sandbox=False) == []
 
 
+def test_sandbox_confines_output_to_where_it_is_written_from(
+    server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert errors(server, "a.png", output=f"{{dir: {server}/out}}") == ["LX220"]
+    monkeypatch.chdir(server)
+    assert errors(server, "a.png", output=f"{{dir: {server}/out}}") == []
+
+
 def test_sandbox_confines_root_and_output(server: Path) -> None:
     assert errors(server, "secret.png", root="..") == ["LX220"]
     assert errors(server, "a.png", output="{dir: ../out}") == ["LX220"]

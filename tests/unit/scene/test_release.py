@@ -177,6 +177,13 @@ def test_export_refuses_what_the_tree_cannot_say(case: str, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_scene_without_pictures_cannot_be_exported(tmp_path: Path) -> None:
+    with pytest.raises(SceneError) as caught:
+        export_release(Scene.from_dict({"lumosx": 1, "id": "sea", "prompt": "A sea."}), tmp_path)
+    assert "LX310" in [message.code for message in caught.value.messages]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_export_tells_two_twins_apart_or_refuses(tmp_path: Path) -> None:
     def people(*occurrences: int) -> Scene:
         faces = [{"id": f"s{n}", "word": "man", "face": make_picture(), "occurrence": k}

@@ -6,7 +6,7 @@ import pytest
 
 from lumosx.errors import InputError
 from lumosx.paths import configs_dir
-from lumosx.training.config import load_config
+from lumosx.training.config import TextConfig, load_config
 
 EXPERIMENTS = sorted(path.stem for path in (configs_dir() / "experiment").glob("*.yaml"))
 
@@ -42,5 +42,13 @@ def test_mistakes_are_named(override: str, message: str) -> None:
 
 
 def test_a_missing_value_is_named() -> None:
-    with pytest.raises(InputError, match=r"train\.steps|run\.name|model\.text_encoder"):
+    with pytest.raises(InputError, match=r"train\.steps|run\.name"):
         load_config([], configs_dir())
+
+
+def test_the_text_encoder_has_values_of_its_own() -> None:
+    config = load_config(["experiment=tiny_text"], configs_dir())
+    assert config.text == TextConfig(64, 3, 96, 8192, 64, 2e-3, 0.01) and config.train.steps == 1200
+    assert load_config(["experiment=tiny_1"], configs_dir()).text is None
+    with pytest.raises(InputError, match=r"did you mean text\.width"):
+        load_config(["experiment=tiny_text", "text.widht=3"], configs_dir())

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, UMT5EncoderModel
 
+from lumosx.errors import InputError
 from lumosx.paths import configs_dir
 from lumosx.playground import Truth, World
 from lumosx.playground.truth import Attribute, Motion, Subject
 from lumosx.scene import Scene
 from lumosx.training import text_encoder
-from lumosx.training.config import Config, load_config
+from lumosx.training.config import Config, TextConfig, load_config
 from lumosx.training.text_encoder import (
     EOS_ID,
     IGNORED,
@@ -154,7 +156,7 @@ def few_captions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    changes = [f"run.root={tmp_path}", f"model.text_length={LENGTH}", "train.steps=24", "train.log_every=1"]
+    changes = [f"run.root={tmp_path}", f"text.length={LENGTH}", "train.steps=24", "train.log_every=1"]
     return load_config(["experiment=tiny_text", *changes], configs_dir())
 
 
@@ -177,3 +179,38 @@ def test_training_lowers_every_loss_and_leaves_what_the_trainer_loads(
     states = encoder(**tokenizer("A man wears a cap.", return_tensors="pt")).last_hidden_state
     assert states.shape[2] == 64 and states.isfinite().all()
     assert encoder.config.vocab_size == len(tokenizer)
+
+
+@pytest.mark.usefixtures("few_captions")
+def test_the_same_command_leaves_a_trained_encoder_alone(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    short = replace(config, train=replace(config.train, steps=2))
+    export = train_text_encoder(short)
+    weights = export / "text_encoder" / "model.safetensors"
+    before = (weights.stat().st_mtime_ns, weights.read_bytes())
+    assert train_text_encoder(replace(short, train=replace(short.train, log_every=7, threads=1))) == export
+    assert "already trained" in capsys.readouterr().out
+    assert short.text is not None
+    for other, named in (
+        (replace(short, text=replace(short.text, width=32)), r"text\.width: 64 -> 32"),
+        (replace(short, train=replace(short.train, steps=3)), r"train\.steps: 2 -> 3"),
+    ):
+        with pytest.raises(InputError, match=named):
+            train_text_encoder(other)
+    (config.folder / "config.yaml").unlink()  # an export of before there was one
+    assert train_text_encoder(short) == export
+    assert "does not say" in capsys.readouterr().out
+    assert (weights.stat().st_mtime_ns, weights.read_bytes()) == before
+
+
+@pytest.mark.usefixtures("few_captions")
+def test_the_sizes_are_the_configurations(config: Config) -> None:
+    text = TextConfig(width=32, layers=1, length=LENGTH, captions=8, batch=4)
+    export = train_text_encoder(replace(config, text=text, train=replace(config.train, steps=2)))
+    made = UMT5EncoderModel.from_pretrained(export / "text_encoder").config
+    assert (made.d_model, made.num_layers) == (32, 1)
+
+
+@pytest.mark.parametrize("override", ["optim.lr=1.0", "data.clips=3", "train.ema=0.5", "model.text_length=7"])
+def test_a_value_that_is_not_read_is_an_error(override: str) -> None:
+    with pytest.raises(InputError, match=override.split("=")[0]):
+        train_text_encoder(load_config(["experiment=tiny_text", override], configs_dir()))

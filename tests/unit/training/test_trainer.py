@@ -1,7 +1,8 @@
 """The loop learns, resumes to the same bits, averages its weights, and leaves a checkpoint that the pipeline opens."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from lumosx.data.playground import PlaygroundBatches
 from lumosx.errors import InputError
 from lumosx.pipelines import LumosXPipeline
 from lumosx.playground import World
+from lumosx.references import letterbox, to_tensor
 from lumosx.scene import Scene
 from lumosx.training import checkpoint
 from lumosx.training.config import Config
+from lumosx.training.run import check_same
 from lumosx.training.trainer import Trainer
 
 
@@ -52,11 +55,108 @@ def test_the_same_command_leaves_a_finished_run_alone(config: Config) -> None:
 
 
 def test_the_loss_falls(config: Config) -> None:
-    longer = replace(config, train=replace(config.train, steps=24, checkpoint_every=100))
-    Trainer(longer).fit()
-    losses = [json.loads(line)["loss"] for line in (longer.folder / "log.jsonl").read_text().splitlines()]
-    assert len(losses) == 24
-    assert sum(losses[-5:]) < 0.85 * sum(losses[:5])
+    """On fixed clips and noises: from batch to batch the drawn sigmas hide what 24 steps change."""
+    trainer = Trainer(
+        replace(
+            config,
+            train=replace(config.train, steps=24, checkpoint_every=100),
+            optim=replace(config.optim, warmup=4),
+        )
+    )
+    batches = list(islice(trainer._batches(), 8))
+
+    def loss() -> float:
+        with torch.no_grad():
+            return sum(float(trainer._loss(batch)) for batch in batches)
+
+    before = loss()
+    trainer.fit()
+    assert len((config.folder / "log.jsonl").read_text().splitlines()) == 24
+    assert loss() < 0.85 * before
+
+
+def test_another_configuration_is_no_resume(config: Config) -> None:
+    Trainer(config).fit()
+    before = {path: path.read_bytes() for path in config.folder.iterdir() if path.is_file()}
+    other = replace(
+        config,
+        optim=replace(config.optim, lr=0.25),
+        model=replace(config.model, transformer=config.model.transformer | {"mcam_ratio": 0.75}),
+    )
+    with pytest.raises(InputError) as caught:
+        Trainer(other).fit()
+    assert "optim.lr: 0.0015 -> 0.25" in str(caught.value)
+    assert "model.transformer.mcam_ratio: 0.5 -> 0.75" in str(caught.value)
+    assert str(caught.value).count("->") == 3  # these two and the heading
+    assert {path: path.read_bytes() for path in config.folder.iterdir() if path.is_file()} == before
+
+
+def test_length_and_pace_of_a_run_may_change(config: Config) -> None:
+    Trainer(config).fit()
+    train = replace(config.train, steps=5, checkpoint_every=1, log_every=2, threads=1)
+    longer = Trainer(replace(config, train=train))
+    longer.fit()
+    assert longer.step == 5
+
+
+def test_a_moved_folder_of_runs_goes_on(config: Config) -> None:
+    root = config.run.root
+    saved = asdict(replace(config, model=replace(config.model, init_from=f"{root}/tiny-0/export")))
+    moved = replace(config, run=replace(config.run, root="elsewhere"))
+    check_same(saved, replace(moved, model=replace(config.model, init_from="elsewhere/tiny-0/export")), "it")
+    with pytest.raises(InputError, match=r"model\.init_from: tiny-0/export -> tiny-9/export"):
+        check_same(saved, replace(moved, model=replace(config.model, init_from="elsewhere/tiny-9/export")), "it")
+
+
+def test_a_checkpoint_without_configuration_goes_on_with_a_note(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = Trainer(config)
+    trainer.fit()
+    path = config.folder / "latest.pt"
+    state = checkpoint.load(path)
+    assert state is not None and state.pop("config")["run"]["name"] == config.run.name
+    checkpoint.save(state, path)
+    resumed = Trainer(config)
+    resumed.fit()
+    assert resumed.step == trainer.step
+    assert "does not say which configuration" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "message"),
+    [
+        ("generation", {"stepz": 4}, "model.generation.*stepz"),
+        ("generation", {"solver": "eulr"}, "model.generation.*eulr"),
+        ("generation", {"fps": "many"}, "model.generation"),
+        ("transformer", {"num_layer": 4}, "model.transformer.*num_layer"),
+        ("transformer", {"prediction": "smaple"}, "model.transformer.*smaple"),
+    ],
+)
+def test_mistakes_in_what_the_end_needs_show_at_the_start(
+    config: Config, part: str, options: dict[str, Any], message: str
+) -> None:
+    wrong = replace(config.model, **{part: getattr(config.model, part) | options})
+    with pytest.raises(InputError, match=message):
+        Trainer(replace(config, model=wrong))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(config)
+    loss = trainer._loss
+    monkeypatch.setattr(trainer, "_loss", lambda batch: loss(batch) * (float("nan") if trainer.step == 3 else 1.0))
+    with pytest.raises(FloatingPointError, match="step 4 is nan"):
+        trainer.fit()
+    state = checkpoint.load(config.folder / "latest.pt")
+    assert state is not None and state["step"] == 2
+    assert all(bool(tensor.isfinite().all()) for tensor in trainer.model.state_dict().values())
+
+
+def test_a_run_tells_its_machine(config: Config) -> None:
+    Trainer(config).fit()
+    facts = json.loads((config.folder / "machine.json").read_text())
+    assert facts["threads"] == torch.get_num_threads() and facts["torch"] == torch.__version__
+    assert facts["processor"] and facts["device"]
 
 
 def test_the_export_samples_with_its_own_defaults(config: Config) -> None:
@@ -134,6 +234,31 @@ def test_words_of_a_batch_name_their_references(config: Config) -> None:
         entities = [entity for entity in Scene.from_dict(scene).entities if entity.image is not None]
         for words, entity in zip(layout.words, entities, strict=True):
             assert entity.words[0] in batches.tokenizer.decode(batch.token_ids[row][words])
+
+
+def test_references_are_prepared_as_the_pipeline_prepares_them(config: Config) -> None:
+    """The pipeline's letterbox gives a rendered reference back, but for its rounding to bytes."""
+    batches = _batches(config)
+    batch = batches[0]
+    rendered = World().draw([batches.truth(sample) for sample in batch.sample_ids])
+    for fed, drawn, scene in zip(batch.references, rendered.references, rendered.scenes, strict=True):
+        images = [entity.image for entity in Scene.from_dict(scene).entities if entity.image is not None]
+        prepared = torch.stack([to_tensor(letterbox(image.open(), 32, 32)) for image in images])
+        assert torch.equal(fed, prepared)
+        assert float((fed - drawn).abs().max()) <= 1 / 127.5
+
+
+def test_a_wide_clip_pads_its_references(config: Config) -> None:
+    world = World((64, 32))
+    batches = PlaygroundBatches(
+        world, Trainer(config).tokenizer, grid=(3, 4, 8), clips=2, steps=1, text_length=96, seed=0,
+        subjects=[0, 1], placed=0.5, text_dropout=0.0, reference_dropout=0.0,
+    )  # fmt: skip
+    batch = batches[0]
+    for layout, pictures in zip(batch.layouts, batch.references, strict=True):
+        assert pictures.shape == (len(layout.references), 3, 32, 64)
+        faces = [row for row, reference in enumerate(layout.references) if reference.role == "member"]
+        assert bool((pictures[faces][..., :16] == 1).all()) and bool((pictures[faces][..., 48:] == 1).all())
 
 
 def test_dropout_takes_words_and_references(config: Config) -> None:

@@ -1,0 +1,88 @@
+"""A run's folder beside its weights: what the run was asked for, and on which machine it ran.
+
+The same command goes on with a run, so another configuration under the same name is a mistake, never a mixture.
+"""
+
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from lumosx.errors import InputError
+from lumosx.files import atomic, write_json
+from lumosx.training.config import Config
+
+# What changes nothing that was trained so far.
+FREE = ("train.steps", "*_every", "train.threads", "data.workers", "run.root")
+
+
+def write_facts(config: Config, device: torch.device) -> None:
+    """Writes config.yaml and machine.json into the run's folder."""
+    with atomic(config.folder / "config.yaml") as temporary:
+        OmegaConf.save(OmegaConf.create(asdict(config)), temporary)
+    write_json(machine(device), config.folder / "machine.json")
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Processor, threads, PyTorch's version and the device that trains."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "device": name,
+    }
+
+
+def _processor() -> str:
+    table = Path("/proc/cpuinfo")
+    lines = table.read_text().splitlines() if table.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), platform.processor() or platform.machine())
+
+
+def check_same(saved: Any, config: Config, what: str, free: Iterable[str] = FREE) -> None:
+    """Compares the configuration that `what` was made with to the one asked for now.
+
+    Raises:
+        InputError: they differ in a key that matches none of `free`; every such key is named.
+    """
+    changed = {
+        key: change
+        for key, change in differences(saved, asdict(config)).items()
+        if not any(fnmatch(key, pattern) for pattern in free)
+    }
+    if changed:
+        lines = [f"  {key}: {before} -> {now}" for key, (before, now) in changed.items()]
+        heading = f"{what} was made with another configuration; saved -> asked for:"
+        raise InputError("\n".join([heading, *lines, "Ask for the saved values, or for another run.name"]))
+
+
+def differences(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
+    """Both values of every dotted key in which two configurations, as plain dicts, differ."""
+    old, new = _flat(before), _flat(after)
+    keys = sorted(old.keys() | new.keys())
+    return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    """Values by dotted key, paths below run.root without it: all runs may move together."""
+    root = f"{config['run']['root']}/"
+    flat: dict[str, Any] = {}
+
+    def add(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                add(f"{prefix}.{key}" if prefix else str(key), item)
+        elif isinstance(value, str):
+            flat[prefix] = value.removeprefix(root)
+        else:
+            flat[prefix] = list(value) if isinstance(value, tuple) else value
+
+    add("", config)
+    return flat
