@@ -123,7 +123,9 @@ class LumosXBlock(WanTransformerBlock):
                 scene = batch.scene_of_reference
                 levels = batch.levels.to(query.dtype)
                 maps = batch.pool.to(query.dtype), batch.upsample.to(query.dtype)
-                attended = relational_cross_attention(query, key[scene], value[scene], levels, *maps)
+                # index_select, because the backward pass of key[scene] adds in any order and runs would not repeat
+                own_key, own_value = key.index_select(0, scene), value.index_select(0, scene)
+                attended = relational_cross_attention(query, own_key, own_value, levels, *maps)
             outputs.append(_output(attn, attended))
         return outputs
 

@@ -311,7 +311,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
             return modulation.expand(len(batch.scene_of_reference), -1, -1)
         if copies > 1 and not bool((timestep.view(-1, copies) == timestep.view(-1, copies)[:, :1]).all()):
             raise ValueError("videos that share references with reference_timestep='shared' need one timestep a scene")
-        return modulation[::copies][batch.scene_of_reference]
+        return modulation[::copies].index_select(0, batch.scene_of_reference)
 
     def _head(self, video: Tensor, time: Tensor) -> Tensor:
         shift, scale = (self.scale_shift_table + time.unsqueeze(1)).chunk(2, dim=1)
