@@ -145,11 +145,11 @@ def codec_psnr() -> str:
 
 def row(score: dict[str, Any]) -> str:
     """One line of the table."""
-    binding = score["binding"]
+    binding, nouns = score["binding"], (score["binding_same_noun"], score["binding_distinct_nouns"])
     cells = [
         score["condition"],
         f"{binding['mean']:.3f} ({binding['low']:.3f}-{binding['high']:.3f})",
-        *(f"{score[key]['mean']:.3f}" for key in ("binding_same_noun", "binding_distinct_nouns")),
+        *("-" if part is None else f"{part['mean']:.3f}" for part in nouns),
         f"{score['dropped']:.3f}",
         f"{score['all_right']:.3f}",
         "-" if score["placed_right"] is None else f"{score['placed_right']:.3f}",
