@@ -32,6 +32,7 @@ def command(
     from lumosx.evaluation.binding import CONDITIONS, measure_binding
     from lumosx.files import write_json
     from lumosx.pipelines import LumosXPipeline
+    from lumosx.pipelines.settings import Settings
     from lumosx.playground import World
 
     names = [item.name for item in CONDITIONS]
@@ -41,8 +42,8 @@ def command(
     defaults: dict[str, Any] = pipe.config.generation or {}
     if not {"size", "frames"} <= defaults.keys():
         raise InputError(f"{model} states no size of its clips: it is no checkpoint of the playground's world")
-    width, height = (int(side) for side in defaults["size"].split("x"))
-    world = World((width, height), defaults["frames"])
+    made = Settings(**defaults)
+    world = World((made.width, made.height), made.frames)
     console = Console(stderr=True)
 
     def generate(scene: Any, number: int) -> Any:

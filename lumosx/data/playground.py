@@ -12,9 +12,8 @@ from transformers import PreTrainedTokenizerBase
 from lumosx.data.keyed import keyed_chance, keyed_generator
 from lumosx.playground import Truth, World
 from lumosx.playground.sampling import Wishes, sample_truth
-from lumosx.references import letterbox, to_tensor
-from lumosx.relations import TokenLayout, bound_layout
-from lumosx.scene import Binding, Scene
+from lumosx.relations import TokenLayout, bound_layout, bound_pictures
+from lumosx.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class PlaygroundBatches(Dataset[Batch]):
         for index, sample in enumerate(sample_ids):
             binding = Scene.from_dict(rendered.scenes[index]).bind(self.tokenizer, self.text_length)
             layout, ids = bound_layout(binding, self.grid, self.text_length), binding.token_ids
-            pictures = prepared_references(binding, *self.world.size)
+            pictures = bound_pictures(binding, *self.world.size)
             if keyed_chance(self.seed, sample, "drop text", self.text_dropout):
                 layout, ids = layout.without_words(), self.tokenizer("").input_ids
             if keyed_chance(self.seed, sample, "drop references", self.reference_dropout):
@@ -99,16 +98,6 @@ class PlaygroundBatches(Dataset[Batch]):
         placed = keyed_chance(self.seed, sample, "placed", self.placed)
         wishes = Wishes(subjects=people, placed=placed)
         return sample_truth(self.seed * 10**9 + sample, "train", self.world.size, self.world.frames, wishes)
-
-
-def prepared_references(binding: Binding, width: int, height: int) -> Tensor:
-    """The pictures of a bound scene as the pipeline prepares them: [R, 3, H, W] in [-1, 1]."""
-    pictures = [torch.zeros(0, 3, height, width)]
-    for entity in binding.references:
-        image = entity.image
-        assert image is not None  # what makes it a reference
-        pictures.append(to_tensor(letterbox(image.open(), width, height, fit=image.fit, pad=image.pad))[None])
-    return torch.cat(pictures)
 
 
 def without_references(layout: TokenLayout) -> TokenLayout:

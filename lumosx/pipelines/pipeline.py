@@ -25,8 +25,7 @@ from lumosx.pipelines.loading import expect_complete, importable_classes, portab
 from lumosx.pipelines.provenance import describe
 from lumosx.pipelines.result import Result
 from lumosx.pipelines.settings import Grid, Settings, resolve_settings
-from lumosx.references import letterbox, to_tensor
-from lumosx.relations import TokenLayout, bound_layout
+from lumosx.relations import TokenLayout, bound_layout, bound_pictures
 from lumosx.scene import Binding, Scene
 from lumosx.scene.spec import BindingOptions
 
@@ -227,13 +226,9 @@ class LumosXPipeline(DiffusionPipeline):
         """Normalised latents [C, R, h, w] of the references, each encoded as a clip of one frame."""
         spatial = self.vae.config.scale_factor_spatial
         latents = [torch.zeros(self.vae.config.z_dim, 0, height // spatial, width // spatial)]
-        for entity in binding.references:
-            assert entity.image is not None  # what makes it a reference
-            picture = letterbox(
-                entity.image.open(), width, height, fit=entity.image.fit, pad=entity.image.pad
-            )  # fmt: skip
-            clip = to_tensor(picture)[None, :, None].to(self._execution_device, self.vae.dtype)
-            mean, std = self._latent_statistics(clip.device)
+        mean, std = self._latent_statistics(self._execution_device)
+        for picture in bound_pictures(binding, width, height):
+            clip = picture[None, :, None].to(self._execution_device, self.vae.dtype)
             encoded = self.vae.encode(clip).latent_dist.mode().float()
             latents.append(((encoded - mean) / std)[0].cpu())
         return torch.cat(latents, dim=1).to(self._execution_device)

@@ -5,8 +5,17 @@ dynamic scale in `mcam.py`. `layout.py` applies them to one sample's token seque
 """
 
 from lumosx.relations.batch import LayoutBatch, batch_layouts
-from lumosx.relations.bound import bound_layout
+from lumosx.relations.bound import bound_layout, bound_pictures
 from lumosx.relations.layout import Reference, Segment, TokenLayout
 from lumosx.relations.mcam import Rules
 
-__all__ = ["LayoutBatch", "Reference", "Rules", "Segment", "TokenLayout", "batch_layouts", "bound_layout"]
+__all__ = [
+    "LayoutBatch",
+    "Reference",
+    "Rules",
+    "Segment",
+    "TokenLayout",
+    "batch_layouts",
+    "bound_layout",
+    "bound_pictures",
+]

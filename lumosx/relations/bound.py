@@ -1,10 +1,14 @@
-"""From a bound scene to its token layout: the one place where words that were found become rows of a table."""
+"""From a bound scene to what the model reads: its token layout, and its pictures in the layout's order.
+
+The one place where words that were found become rows of a table and pictures become pixels, for sampling and training.
+"""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from lumosx.references import letterbox, to_tensor
 from lumosx.relations.layout import Reference, TokenLayout
 from lumosx.relations.mcam import Rules
 from lumosx.scene import Binding
@@ -38,6 +42,16 @@ def bound_layout(
         mcam_ratio=mcam_ratio,
         rules=rules,
     )
+
+
+def bound_pictures(binding: Binding, width: int, height: int) -> Tensor:
+    """The pictures of a bound scene's references, prepared for a clip of that size: float32 [R, 3, H, W] in [-1, 1]."""
+    pictures = [torch.zeros(0, 3, height, width)]
+    for entity in binding.references:
+        image = entity.image
+        assert image is not None  # what makes it a reference
+        pictures.append(to_tensor(letterbox(image.open(), width, height, fit=image.fit, pad=image.pad))[None])
+    return torch.cat(pictures)
 
 
 def _marked(indices: Sequence[Sequence[int]], length: int) -> Tensor:
