@@ -3,6 +3,7 @@
 A model that trained on one preprocessing and samples with another sees strangers, so there is no second one.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,22 @@ from torch import Tensor
 from lumosx.errors import InputError
 
 Fit = Literal["pad", "crop"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly reference pictures are varied in training (paper B.2); 0 switches a part off."""
+
+    brightness: float = 0.05
+    contrast: float = 0.05
+    saturation: float = 0.05
+    blur: float = 0.5  # greatest standard deviation in pixels
+    rotate: float = 20.0  # degrees; this and all below on subjects and objects only
+    shear: float = 0.05
+    crop: float = 0.67  # least share of the picture's area that a random crop keeps; 1: no crop
+    shrink: int = 0  # least long side in pixels of a random down-scaling
+    flip: float = 0.5  # probability
+    probability: float = 0.9  # of each of the others
 
 
 def letterbox(image: Image.Image, width: int, height: int, *, fit: Fit = "pad", pad: str = "#ffffff") -> Image.Image:

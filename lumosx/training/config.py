@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lumosx.data.config import DataConfig
 from lumosx.errors import InputError
 
 
@@ -25,33 +26,30 @@ class RunConfig:
     root: str = "runs"
     name: str = MISSING
     seed: int = 0
+    accept_changes: bool = False  # go on with a run although its configuration has changed
 
 
 @dataclass
 class ModelConfig:
-    """The model: a configuration of `LumosXTransformer3DModel`, and a trained text encoder's folder."""
+    """The model: a configuration of `LumosXTransformer3DModel`, and the frozen parts around it."""
 
-    transformer: dict[str, Any] = field(default_factory=dict)
-    init_from: str | None = None  # a checkpoint whose transformer the run starts from: phase 1's export
-    text_encoder: str | None = None  # a folder with tokenizer/ and text_encoder/
+    transformer: dict[str, Any] = field(default_factory=dict)  # over what `init_from` states
+    init_from: str | None = None  # what the run starts from: the name of a run below run.root, or a checkpoint
+    text_encoder: str = "checkpoints/lumosx-tiny"  # a checkpoint, or a folder with tokenizer/ and text_encoder/
+    codec: str = "checkpoints/lumosx-tiny"  # a checkpoint, or a folder with vae/
     text_length: int = 512
+    r2pe: bool = True  # False: an ablation without equation (1)
+    csam: bool = True  # False: without equation (2). MCAM is switched by transformer.mcam_ratio
     generation: dict[str, Any] = field(default_factory=dict)  # sampling defaults that the checkpoint will carry
 
 
 @dataclass
-class DataConfig:
-    """Clips of the playground, and how they are varied."""
+class LoraConfig:
+    """Low-rank adapters (peft) on the blocks' linear layers; everything else is frozen."""
 
-    width: int = 32
-    height: int = 32
-    frames: int = 9
-    subjects: list[float] = field(default_factory=lambda: [0.25, 0.55, 0.2])  # shares of clips with 1, 2 ... people
-    placed: float = 0.4  # the share of captions that say who stands where
-    clips: int = 8  # a step
-    noises: int = 3  # noisy copies of each clip, which share one pass over its references
-    text_dropout: float = 0.1
-    reference_dropout: float = 0.05  # clips that lose all references, for image guidance
-    workers: int = 1
+    rank: int = 16
+    alpha: int = 16
+    targets: list[str] = field(default_factory=lambda: ["to_q", "to_k", "to_v", "to_out.0"])
 
 
 @dataclass
@@ -71,6 +69,7 @@ class ObjectiveConfig:
 class OptimConfig:
     """Muon on the blocks' matrices, AdamW on everything else; a linear warm-up and a linear decay to 0 at the end."""
 
+    name: str = "adamw"  # or adamw8bit (bitsandbytes, CUDA)
     lr: float = 1e-5
     muon_lr: float | None = None  # None: AdamW everywhere
     weight_decay: float = 1e-4
@@ -81,14 +80,56 @@ class OptimConfig:
 
 
 @dataclass
+class GuardConfig:
+    """Updates that are left out because they would do harm: a loss or gradient that is no number, or far too large."""
+
+    spike: float = 20.0  # times the running mean of the gradient's norm
+    patience: int = 10  # left-out updates in a row that stop the run
+
+
+@dataclass
 class TrainConfig:
-    """Length of the run and what it leaves behind."""
+    """Length of the run, its batch, and how it computes."""
 
     steps: int = MISSING
-    checkpoint_every: int = 250
-    log_every: int = 20
+    batch: int = 1  # clips a step, over all ranks
+    micro_batch: int | None = None  # clips a pass on one rank; None: its whole share of the batch
+    precision: str = "fp32"  # or bf16: matrix products in bf16; weights, norms, modulation and time stay fp32
+    checkpointing: str = "none"  # of activations: none, full, or selective (keeps what attention gave)
+    compile: bool = False
     ema: float = 0.99
+    checkpoint_every: int = 250
+    keep: int = 2  # checkpoints that stay
+    log_every: int = 20
     threads: int | None = None
+
+
+@dataclass
+class ParallelConfig:
+    """How a run spreads over processes (torchrun)."""
+
+    engine: str = "auto"  # single, ddp, fsdp2, zero2 or zero3; auto: single for one process, else ddp
+    sequence: int = 1  # ranks that share one clip's tokens (Ulysses); divides the heads
+    shard: int | None = None  # fsdp2: ranks that share one copy of the weights; None: all of them
+    timeout_minutes: float = 30.0
+
+
+@dataclass
+class ValidationConfig:
+    """The loss at fixed noise levels on fixed clips: comparable from run to run."""
+
+    every: int | None = None  # steps; None: never
+    clips: int = 16
+    sigmas: list[float] = field(default_factory=lambda: [0.1, 0.3, 0.5, 0.7, 0.9])
+    samples: int = 0  # clips that are sampled beside it
+
+
+@dataclass
+class TrackConfig:
+    """Where figures go beside RUN/log.jsonl, which is always written."""
+
+    to: list[str] = field(default_factory=list)  # of wandb, tensorboard, trackio
+    project: str = "lumosx"
 
 
 @dataclass
@@ -110,11 +151,17 @@ class Config:
 
     run: RunConfig = field(default_factory=RunConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    lora: LoraConfig | None = None
     data: DataConfig = field(default_factory=DataConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)
     text: TextConfig | None = None
+    phases: list[str] | None = None  # experiments that run one after the other, as run.name-1, run.name-2 ...
 
     @property
     def folder(self) -> Path:
