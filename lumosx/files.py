@@ -28,18 +28,23 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield temporary
-        for file in [*temporary.rglob("*"), temporary]:
-            _flush(file)
         if target.is_dir() and temporary.is_dir():  # a folder cannot be renamed over one that is not empty
             previous = temporary.with_suffix(".old")
             os.replace(target, previous)
-            os.replace(temporary, target)
+            rename_durably(temporary, target)
             shutil.rmtree(previous)
         else:
-            os.replace(temporary, target)
-        _flush(target.parent)
+            rename_durably(temporary, target)
     finally:
         _remove(temporary)
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Renames a file or folder once all of it is on the disk."""
+    for path in [*source.rglob("*"), source]:
+        _flush(path)
+    os.replace(source, target)
+    _flush(target.parent)
 
 
 def write_json(data: Any, path: str | Path) -> None:

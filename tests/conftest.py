@@ -14,3 +14,24 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_models import save_tiny
 
     return save_tiny(tmp_path_factory.mktemp("checkpoints") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tokenizer of the playground's captions and a text encoder of random weights, 16 wide."""
+    import torch
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    from lumosx.playground import World
+    from lumosx.scene import Scene
+    from lumosx.training.text_encoder import train_tokenizer
+
+    folder = tmp_path_factory.mktemp("text")
+    scenes = World().render(range(16)).scenes
+    tokenizer = train_tokenizer([Scene.from_dict(scene).prompt for scene in scenes])
+    tokenizer.save_pretrained(folder / "tokenizer")
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    config = UMT5Config(vocab_size=len(tokenizer), pad_token_id=0, eos_token_id=1, **sizes)
+    UMT5EncoderModel(config).save_pretrained(folder / "text_encoder")
+    return folder

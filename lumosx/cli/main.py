@@ -15,7 +15,7 @@ from lumosx.errors import InputError
 from lumosx.scene import SceneError
 
 # Modules of lumosx.cli in the order of the help page. Each has a function `command` or a group `app`.
-COMMANDS = ("check", "explain", "sample", "replay", "import_", "export", "train", "convert", "playground")
+COMMANDS = ("check", "explain", "sample", "replay", "import_", "export", "train", "cache", "convert", "playground")
 
 app = typer.Typer(
     name="lumosx",
@@ -81,3 +81,7 @@ def main() -> None:
         message, code = _explain(error)
         print(message, file=sys.stderr)
         sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -70,5 +70,6 @@ class StepData:
     """One rank's share of one training step."""
 
     batches: list[Batch] | list[EncodedBatch]  # micro-batches
+    order: list[str]  # the samples of the whole step, over all ranks
     position: dict[str, Any]  # of the sampler behind this step, for a checkpoint
     broken: list[Broken] = field(default_factory=list)

@@ -1,105 +1,123 @@
-"""Endless training batches from the playground: clips nobody has seen before, with references and bound words."""
+"""The playground as a source of training clips: endless, and nobody has seen them before."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
-from transformers import PreTrainedTokenizerBase
 
+from lumosx.data.batch import Broken, Bucket
+from lumosx.data.examples import Example, Reading, drop, prepare
 from lumosx.data.keyed import keyed_chance, keyed_generator
+from lumosx.data.sampler import Pick, StepPlan
+from lumosx.data.source import FixedSet, unvaried
+from lumosx.errors import InputError
 from lumosx.playground import Truth, World
 from lumosx.playground.sampling import Wishes, sample_truth
-from lumosx.relations import TokenLayout, bound_layout, bound_pictures
-from lumosx.scene import Scene
+from lumosx.scene import SceneError
+
+MOST_PEOPLE = 4  # in a clip
+SPARE = 10**8  # numbers below are for runs; a broken clip is replaced by the one that far behind it
 
 
-@dataclass(frozen=True)
-class Batch:
-    """B clips of different scenes, their references unpadded."""
-
-    sample_ids: list[int]
-    video: Tensor  # [B, 3, F, H, W] in [-1, 1]
-    references: list[Tensor]  # B of [R, 3, H, W] in [-1, 1]
-    token_ids: Tensor  # int64 [B, text]
-    token_mask: Tensor  # int64 [B, text]
-    layouts: list[TokenLayout]
-
-
-class PlaygroundBatches(Dataset[Batch]):
-    """Batch number i of a run: the same whoever asks, and whenever.
+class Playground:
+    """Clip number n of a run is the same whoever asks, and whenever. Numbers of a run start at 0.
 
     Args:
-        world: size and length of the clips.
-        tokenizer: a fast tokenizer with offsets.
-        grid: (T, H, W) of the clips in tokens.
-        subjects: shares of clips with 1, 2 ... people.
-        placed: the share of captions that say who stands where.
-        clips: clips a batch.
-        steps: batches there are.
-        text_length: tokens a text is padded to.
-        text_dropout, reference_dropout: the share of clips that lose their text, or all their references.
-        seed: of the run.
+        reading: how clips are read; `data.subjects` and `data.placed` are the mixture.
+        split: "train", or "validation": clips of the world's own mixture, the same for every seed.
+
+    Raises:
+        InputError: settings that the playground cannot serve.
     """
 
-    tokenizer: Any  # transformers types its `pad_token_id` as texts and lists too
+    def __init__(self, reading: Reading, split: str = "train") -> None:
+        self.reading, self.split = reading, split
+        self.notes: list[str] = []
+        data = reading.data
+        self.buckets = [Bucket.parse(text) for text in data.buckets]
+        if len(data.subjects) > MOST_PEOPLE or min(data.subjects, default=0) < 0 or not sum(data.subjects):
+            raise InputError(
+                f"data.subjects: {list(data.subjects)}: the playground takes up to {MOST_PEOPLE} shares, of clips "
+                f"with 1 to {MOST_PEOPLE} people, none below 0 and not all of them 0"
+            )
+        if data.cache is not None or data.variants is not None:
+            raise InputError("data.cache and data.variants: the playground's clips never come again; set data.path")
 
-    def __init__(
-        self,
-        world: World,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        grid: tuple[int, int, int],
-        subjects: Sequence[float],
-        placed: float,
-        clips: int,
-        steps: int,
-        text_length: int,
-        text_dropout: float,
-        reference_dropout: float,
-        seed: int,
-    ) -> None:
-        self.world, self.tokenizer, self.grid = world, tokenizer, grid
-        self.subjects, self.placed = list(subjects), placed
-        self.clips, self.steps, self.text_length, self.seed = clips, steps, text_length, seed
-        self.text_dropout, self.reference_dropout = text_dropout, reference_dropout
+    def picks(self, batch: int) -> "PlaygroundPicks":
+        return PlaygroundPicks(self.buckets, self.reading.seed, batch)
 
-    def __len__(self) -> int:
-        return self.steps
+    def read(self, picks: Sequence[Pick], bucket: Bucket) -> list[Example | Broken]:
+        world = World((bucket.width, bucket.height), bucket.frames)
+        rendered = world.draw([self.truth(pick.index, bucket) for pick in picks])
+        examples: list[Example | Broken] = []
+        for pick, video, scene in zip(picks, rendered.video, rendered.scenes, strict=True):
+            try:
+                examples.append(self._example(pick, bucket, video, scene))
+            except SceneError as error:  # a caption that is too long for data.text_length
+                examples.append(Broken(pick.sample, str(error)))
+        return examples
 
-    def __getitem__(self, step: int) -> Batch:
-        """The batch of training step `step`."""
-        sample_ids = list(range(step * self.clips, (step + 1) * self.clips))
-        rendered = self.world.draw([self.truth(sample) for sample in sample_ids])
-        references, tokens, layouts = [], [], []
-        for index, sample in enumerate(sample_ids):
-            binding = Scene.from_dict(rendered.scenes[index]).bind(self.tokenizer, self.text_length)
-            layout, ids = bound_layout(binding, self.grid, self.text_length), binding.token_ids
-            pictures = bound_pictures(binding, *self.world.size)
-            if keyed_chance(self.seed, sample, "drop text", self.text_dropout):
-                layout, ids = layout.without_words(), self.tokenizer("").input_ids
-            if keyed_chance(self.seed, sample, "drop references", self.reference_dropout):
-                layout, pictures = without_references(layout), pictures[:0]
-            references.append(pictures)
-            tokens.append(torch.tensor(ids))
-            layouts.append(layout)
-        mask = torch.stack([torch.arange(self.text_length) < len(ids) for ids in tokens]).long()
-        padded = torch.full(mask.shape, self.tokenizer.pad_token_id)
-        for row, ids in zip(padded, tokens, strict=True):
-            row[: len(ids)] = ids
-        return Batch(sample_ids, rendered.video, references, padded, mask, layouts)
+    def fixed(self, clips: int) -> FixedSet:
+        groups = [
+            (bucket, [Pick(f"validation-{i}", i, 0) for i in range(place, clips, len(self.buckets))])
+            for place, bucket in enumerate(self.buckets)
+        ]
+        source = Playground(unvaried(self.reading), "validation")
+        return FixedSet(source, [group for group in groups if group[1]])
 
-    def truth(self, sample: int) -> Truth:
-        """The clip of sample `sample`. Numbers of a run start at 0; the seed moves runs to clips of their own."""
-        shares = torch.tensor(self.subjects, dtype=torch.float64)
-        people = 1 + int(torch.multinomial(shares, 1, generator=keyed_generator(self.seed, sample, "subjects")))
-        placed = keyed_chance(self.seed, sample, "placed", self.placed)
-        wishes = Wishes(subjects=people, placed=placed)
-        return sample_truth(self.seed * 10**9 + sample, "train", self.world.size, self.world.frames, wishes)
+    def fixed_scenes(self, clips: int) -> list[dict[str, Any]]:
+        rendered = [
+            World((bucket.width, bucket.height), bucket.frames).render(
+                [pick.index for pick in picks], split="validation"
+            )
+            for bucket, picks in self.fixed(clips).clips
+        ]
+        return [drawn.scene(place) for drawn in rendered for place in range(len(drawn))]
+
+    def truth(self, number: int, bucket: Bucket) -> Truth:
+        """Everything about clip `number`. The seed moves runs to clips of their own."""
+        size = bucket.width, bucket.height
+        if self.split != "train":
+            return sample_truth(number, self.split, size, bucket.frames, Wishes())
+        data, seed = self.reading.data, self.reading.seed
+        shares = torch.tensor(data.subjects, dtype=torch.float64)
+        people = 1 + int(torch.multinomial(shares, 1, generator=keyed_generator(seed, number, "subjects")))
+        wishes = Wishes(subjects=people, placed=keyed_chance(seed, number, "placed", data.placed))
+        return sample_truth(seed * 10**9 + number, self.split, size, bucket.frames, wishes)
+
+    def _example(self, pick: Pick, bucket: Bucket, video: Tensor, scene: dict[str, Any]) -> Example:
+        reading = self.reading
+        draw = (reading.seed, pick.sample)
+        binding = reading.bind(scene, pick.sample, draw)
+        kept = drop(reading.layout(binding, bucket), pick.sample, reading)
+        references = [torch.zeros(0, *video.shape[:1], *video.shape[2:])]
+        for row in kept.rows:
+            entity = binding.references[row]
+            assert entity.image is not None  # what makes it a reference
+            key = (*draw, f"augment {entity.id}")
+            references.append(prepare(entity.image, entity.kind, bucket, reading.data.augment, key)[None])
+        text = binding.token_ids if kept.text else reading.tokenizer("").input_ids
+        return Example(pick.sample, video, torch.cat(references), torch.tensor(text), kept.layout)
 
 
-def without_references(layout: TokenLayout) -> TokenLayout:
-    """The layout with the video alone."""
-    return TokenLayout(layout.video, [], torch.zeros(0, layout.text_length))
+class PlaygroundPicks:
+    """The order of training (a PickSource): step s has the numbers from s * batch on, in a bucket drawn for it."""
+
+    def __init__(self, buckets: Sequence[Bucket], seed: int, batch: int) -> None:
+        self.buckets, self.seed, self.batch = buckets, seed, batch
+
+    def plans(self, position: dict[str, Any] | None = None) -> Iterator[StepPlan]:
+        step = position["step"] if position else 0
+        while True:
+            generator = keyed_generator(self.seed, step, "bucket")
+            bucket = self.buckets[int(torch.randint(len(self.buckets), (), generator=generator))]
+            numbers = range(step * self.batch, (step + 1) * self.batch)
+            step += 1
+            yield StepPlan(step - 1, bucket, [Pick(str(number), number, 0) for number in numbers], {"step": step})
+
+    def replacements(self, pick: Pick) -> Iterator[Pick]:
+        number = pick.index
+        while True:
+            number += SPARE
+            yield Pick(str(number), number, 0)

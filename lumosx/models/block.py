@@ -5,17 +5,29 @@ exactly that call. Either stream may be absent: without references the block equ
 the reference cache.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformerBlock
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from lumosx.attention import attend
+from lumosx.models.sequence import Group, own_heads, whole_heads, whole_sequence
 from lumosx.relations.batch import LayoutBatch
 from lumosx.relations.mcam import relational_cross_attention
 from lumosx.relations.r2pe import apply_rotary
+
+# What the backward pass finds of a block: everything, its inputs alone, or those and what self-attention gave.
+# The values are options of PyTorch's `checkpoint`, None to go without it.
+CHECKPOINTING: dict[str, dict[str, Any] | None] = {
+    "none": None,
+    "full": {},
+    "selective": {"context_fn": partial(create_selective_checkpoint_contexts, [torch.ops.lumosx.attend.default])},
+}
 
 
 class Stream(NamedTuple):
@@ -26,9 +38,26 @@ class Stream(NamedTuple):
     rotary: tuple[Tensor, Tensor]
 
 
+def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Applies `block.checkpointing` inside a block's forward pass, so that sharding and compilation act around it."""
+
+    @wraps(forward)
+    def run(block: "LumosXBlock", *inputs: Any) -> Any:
+        options = CHECKPOINTING[block.checkpointing]
+        if options is None:
+            return forward(block, *inputs)
+        return checkpoint(forward, block, *inputs, use_reentrant=False, **options)
+
+    return run
+
+
 class LumosXBlock(WanTransformerBlock):
     """`WanTransformerBlock` with CSAM and R2PE in its self-attention and MCAM in its cross-attention."""
 
+    checkpointing = "none"  # of activations, a key of CHECKPOINTING
+    sequence_group: Group = None  # the ranks that share the tokens
+
+    @_checkpointed
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         video: Stream | None,
@@ -38,7 +67,7 @@ class LumosXBlock(WanTransformerBlock):
         cached: tuple[Tensor, Tensor] | None,
         backend: str,
     ) -> tuple[Tensor | None, Tensor | None, tuple[Tensor, Tensor] | None]:
-        """One block.
+        """One block. Under sequence parallelism its streams hold this rank's slice of the tokens.
 
         Args:
             video, references: the streams; the one that is absent is None.
@@ -94,16 +123,17 @@ class LumosXBlock(WanTransformerBlock):
         backend: str,
     ) -> list[Tensor]:
         """CSAM: queries of all streams packed, keys packed video by video with each one's references."""
-        query = torch.cat([q.flatten(0, 1) for q, _, _ in heads])
-        keys = [k for _, k, _ in heads] + ([] if cached is None else [cached[0]])
-        values = [v for _, _, v in heads] + ([] if cached is None else [cached[1]])
-        key, value = (torch.cat([x.flatten(0, 1) for x in group]) for group in (keys, values))
+        group = self.sequence_group
+        whole = [whole_sequence(*h, group=group) for h in heads]
+        keys_values = [h[1:] for h in whole] + ([] if cached is None else [whole_sequence(*cached, group=group)])
+        query = torch.cat([q.flatten(0, 1) for q, _, _ in whole])
+        key, value = (torch.cat([x.flatten(0, 1) for x in parts]) for parts in zip(*keys_values, strict=True))
         if batch.key_index is not None:
             key, value = key.index_select(0, batch.key_index), value.index_select(0, batch.key_index)
         out = attend(query, key, value, batch.ranges, backend)
-        sizes = [q.shape[0] * q.shape[1] for q, _, _ in heads]
-        parts = [o.reshape(q.shape) for o, (q, _, _) in zip(out.split(sizes), heads, strict=True)]
-        return [_output(self.attn1, part) for part in parts]
+        sizes = [q.shape[0] * q.shape[1] for q, _, _ in whole]
+        parts = [o.reshape(q.shape) for o, (q, _, _) in zip(out.split(sizes), whole, strict=True)]
+        return [_output(self.attn1, whole_heads(part, group)) for part in parts]
 
     def _cross_attention(
         self, streams: list[Tensor], has_video: bool, text: Tensor, batch: LayoutBatch
@@ -120,14 +150,18 @@ class LumosXBlock(WanTransformerBlock):
                 attended = F.scaled_dot_product_attention(*(y.transpose(1, 2) for y in (shared, key, value)))
                 attended = attended.transpose(1, 2).reshape(query.shape)
             else:
-                scene = batch.scene_of_reference
-                levels = batch.levels.to(query.dtype)
-                maps = batch.pool.to(query.dtype), batch.upsample.to(query.dtype)
-                # index_select, because the backward pass of key[scene] adds in any order and runs would not repeat
-                own_key, own_value = key.index_select(0, scene), value.index_select(0, scene)
-                attended = relational_cross_attention(query, own_key, own_value, levels, *maps)
+                attended = self._mcam(query, key, value, batch)
             outputs.append(_output(attn, attended))
         return outputs
+
+    def _mcam(self, query: Tensor, key: Tensor, value: Tensor, batch: LayoutBatch) -> Tensor:
+        """The references' cross-attention. It pools whole references, a head at a time."""
+        group, scene = self.sequence_group, batch.scene_of_reference
+        (query,) = whole_sequence(query, group=group)
+        # index_select, because the backward pass of key[scene] adds in any order and runs would not repeat
+        key, value = (own_heads(x, group).index_select(0, scene) for x in (key, value))
+        levels, pool, upsample = (x.to(query.dtype) for x in (batch.levels, batch.pool, batch.upsample))
+        return whole_heads(relational_cross_attention(query, key, value, levels, pool, upsample), group)
 
 
 def _output(attn: WanAttention, attended: Tensor) -> Tensor:

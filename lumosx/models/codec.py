@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKLWan
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
@@ -91,3 +92,35 @@ class SpaceToDepthCodec(ModelMixin, ConfigMixin):
         first = padded[:, :, :time].mean(dim=2, keepdim=True)
         video = torch.cat([first, padded[:, :, time:]], dim=2)
         return DecoderOutput(sample=video) if return_dict else (video,)
+
+
+Codec = AutoencoderKLWan | SpaceToDepthCodec
+
+
+def encode_latents(codec: Codec, video: Tensor) -> Tensor:
+    """Normalised latents of videos, as the transformer knows them.
+
+    Args:
+        codec: on the video's device.
+        video: [B, 3, F, H, W] in [-1, 1]; a picture is a video of one frame.
+
+    Returns:
+        float32 [B, C, T, h, w].
+    """
+    mean, std = _statistics(codec, video.device)
+    latents: Any = codec.encode(video.to(codec.dtype))
+    return (latents.latent_dist.mode().float() - mean) / std
+
+
+def decode_latents(codec: Codec, latents: Tensor) -> Tensor:
+    """Videos float32 [B, 3, F, H, W], not clamped, of normalised latents [B, C, T, h, w]."""
+    mean, std = _statistics(codec, latents.device)
+    decoded: Any = codec.decode((latents * std + mean).to(codec.dtype))
+    return decoded.sample.float()
+
+
+def _statistics(codec: Codec, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each latent channel, [1, C, 1, 1, 1]."""
+    config: Any = codec.config
+    mean, std = (torch.tensor(config[key], device=device) for key in ("latents_mean", "latents_std"))
+    return mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)

@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from lumosx.attention import choose_backend
 from lumosx.errors import InputError
-from lumosx.models.block import LumosXBlock, Stream
+from lumosx.models.block import CHECKPOINTING, LumosXBlock, Stream
 from lumosx.models.caching import ReferenceCache, ReferencesOnlyCacheMixin, check_cacheable
 from lumosx.models.completeness import expect_none_missing
+from lumosx.models.sequence import Group, all_tokens, check_degree, own_tokens, size_of
 from lumosx.paths import names_repository
 from lumosx.relations import LayoutBatch, TokenLayout, batch_layouts
 from lumosx.relations.batch import Part
@@ -96,6 +97,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
         self.gradient_checkpointing = False
         self.attention_backend = "auto"
+        self.sequence_group: Group = None
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Self:
@@ -129,6 +131,29 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         """Chooses the relational attention's backend, one of `lumosx.attention.BACKENDS`."""
         self.attention_backend, _ = choose_backend(self.device, self.dtype, backend)
 
+    def set_activation_checkpointing(self, mode: str) -> None:
+        """Chooses what the backward pass computes again: "none" of a block, "selective": all but its self-attention
+        (without its projections), or "full": all of it.
+
+        Raises:
+            ValueError: another mode.
+        """
+        if mode not in CHECKPOINTING:
+            raise ValueError(f"activation checkpointing is one of {', '.join(CHECKPOINTING)}, not {mode!r}")
+        for block in self.blocks:
+            block.checkpointing = mode  # pyright: ignore[reportArgumentType]
+
+    def set_sequence_parallel(self, group: Group) -> None:
+        """Lets the ranks of `group` share the tokens of every clip (Ulysses); None: each has all of its own.
+
+        All of them call `forward` with the same inputs and get the whole output. After the backward pass of a loss of
+        it, a parameter's gradient is the part that a rank's own tokens gave: the sum over the group is the true one.
+        `forward` raises ValueError where heads, a video's tokens or a reference's do not divide by the group.
+        """
+        self.sequence_group = group
+        for block in self.blocks:
+            block.sequence_group = group  # pyright: ignore[reportArgumentType]
+
     @apply_lora_scale("attention_kwargs")
     def forward(
         self,
@@ -160,13 +185,14 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         del attention_kwargs  # its LoRA scale is applied by the decorator
         video, grid = self._patchify(hidden_states)
         layouts = self._layouts(layouts, grid, encoder_hidden_states)
+        self._check_sequence(layouts[0])
         copies, remainder = divmod(len(video), len(layouts))
         if remainder:
             raise ValueError(f"{len(video)} videos cannot be shared out over {len(layouts)} layouts")
         if timestep.shape != (len(video),):
             raise ValueError(f"{len(video)} videos need timesteps [{len(video)}], not {list(timestep.shape)}")
         text = self.condition_embedder.text_embedder(encoder_hidden_states.to(video.dtype))
-        time, modulation = self._time(timestep, video.dtype)
+        time, modulation = self._time(timestep)
 
         part = "joint" if reference_cache is None else "video"
         batch = self._batch(layouts, copies, part, video.device)
@@ -176,13 +202,14 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
             cached = reference_cache.keys_values
         elif any(layout.references for layout in layouts):
             tokens = self._reference_tokens(references, layouts, hidden_states)
-            reference_modulation = self._reference_modulation(modulation, timestep, copies, batch, video.dtype)
-            stream = Stream(tokens, reference_modulation, batch.reference_rotary)
+            reference_modulation = self._reference_modulation(modulation, timestep, copies, batch)
+            stream = self._stream(tokens, reference_modulation, batch.reference_rotary)
         elif references is not None and any(r.numel() for r in references):
             raise ValueError("there are references but the layouts have none")
 
-        video, _ = self._run(Stream(video, modulation, batch.video_rotary), stream, text, batch, cached)
-        out = self._unpatchify(self._head(video, time), grid, hidden_states.shape)  # pyright: ignore[reportArgumentType]
+        video, _ = self._run(self._stream(video, modulation, batch.video_rotary), stream, text, batch, cached)
+        patches = all_tokens(self._head(video, time), self.sequence_group)  # pyright: ignore[reportArgumentType]
+        out = self._unpatchify(patches, grid, hidden_states.shape)
         if self.config.prediction == "sample":
             sigma = (timestep.float() / 1000).clamp(min=MIN_SIGMA).view(-1, 1, 1, 1, 1)
             out = ((hidden_states - out) / sigma).to(out.dtype)
@@ -209,11 +236,12 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         del attention_kwargs
         layouts = tuple(layouts)
         check_cacheable(layouts, self.config.reference_timestep)
+        self._check_sequence(layouts[0])
         tokens = self._reference_tokens(references, layouts, None)
         batch = self._batch(layouts, 1, "references", tokens.device)
         text = self.condition_embedder.text_embedder(encoder_hidden_states.to(tokens.dtype))
-        _, modulation = self._time(torch.zeros(len(tokens), device=tokens.device), tokens.dtype)
-        stream = Stream(tokens, modulation, batch.reference_rotary)
+        _, modulation = self._time(torch.zeros(len(tokens), device=tokens.device))
+        stream = self._stream(tokens, modulation, batch.reference_rotary)
         _, keys_values = self._run(None, stream, text, batch, None)
         return ReferenceCache(layouts, keys_values)
 
@@ -295,19 +323,23 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
             raise ValueError(f"references of {grid[1:]} tokens in a layout of {layouts[0].video[1:]}")
         return tokens
 
-    def _time(self, timestep: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Time embedding [n, dim] and modulation [n, 6, dim]."""
-        embedder = self.condition_embedder
-        frequencies = embedder.timesteps_proj(timestep)
-        weight_dtype = next(iter(embedder.time_embedder.parameters())).dtype
-        time = embedder.time_embedder(frequencies.to(weight_dtype)).to(dtype)
-        return time, embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
+    def _stream(self, tokens: Tensor, modulation: Tensor, rotary: tuple[Tensor, Tensor]) -> Stream:
+        """This rank's slice of the tokens; all of them without sequence parallelism."""
+        tokens, cos, sin = (own_tokens(x, self.sequence_group) for x in (tokens, *rotary))
+        return Stream(tokens, modulation, (cos, sin))
 
-    def _reference_modulation(
-        self, modulation: Tensor, timestep: Tensor, copies: int, batch: LayoutBatch, dtype: torch.dtype
-    ) -> Tensor:
+    def _time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        """Time embedding [n, dim] and modulation [n, 6, dim], in the weights' own type whatever autocast says."""
+        embedder = self.condition_embedder
+        weight_dtype = next(iter(embedder.time_embedder.parameters())).dtype
+        with torch.autocast(timestep.device.type, enabled=False):
+            frequencies = embedder.timesteps_proj(timestep)
+            time = embedder.time_embedder(frequencies.to(weight_dtype)).to(self.patch_embedding.weight.dtype)
+            return time, embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
+
+    def _reference_modulation(self, modulation: Tensor, timestep: Tensor, copies: int, batch: LayoutBatch) -> Tensor:
         if self.config.reference_timestep == "zero":
-            modulation = self._time(torch.zeros_like(timestep[:1]), dtype)[1]
+            modulation = self._time(torch.zeros_like(timestep[:1]))[1]
             return modulation.expand(len(batch.scene_of_reference), -1, -1)
         if copies > 1 and not bool((timestep.view(-1, copies) == timestep.view(-1, copies)[:, :1]).all()):
             raise ValueError("videos that share references with reference_timestep='shared' need one timestep a scene")
@@ -322,6 +354,10 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         latents = patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
         return latents[:, :, : shape[2], : shape[3], : shape[4]]
 
+    def _check_sequence(self, layout: TokenLayout) -> None:
+        heads, ranks = self.config.num_attention_heads, size_of(self.sequence_group)
+        check_degree(ranks, heads, layout.video_tokens, layout.reference_tokens)
+
     def _check_cache(
         self, cache: ReferenceCache, layouts: Sequence[TokenLayout], references: Sequence[Tensor] | None
     ) -> None:
@@ -330,6 +366,8 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
             raise ValueError("references come either as such or in reference_cache, not both")
         if cache.layouts != layouts:
             raise ValueError("the reference cache was made for other layouts (another branch, size or scene)")
+        if cache.keys_values[0][0].shape[1] * size_of(self.sequence_group) != layouts[0].reference_tokens:
+            raise ValueError("the reference cache was made under another sequence parallelism; make it again")
 
 
 def _check_text_only(**image_keys: int | None) -> None:

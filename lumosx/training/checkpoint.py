@@ -1,29 +1,140 @@
-"""Checkpoints of a run: written beside and renamed, so that a kill leaves the last good one."""
+"""Checkpoints of a run: RUN/checkpoints/step-00000500/ from all ranks, and `latest`, which names the last whole one.
 
+Tensors go through torch.distributed.checkpoint: each rank writes its own shards in the background, and another number
+of ranks can read them. A folder is written beside its place, flushed and renamed before `latest` names it, so a kill at
+any moment, during a save too, leaves the one before.
+"""
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
 
 from lumosx.errors import InputError
-from lumosx.files import atomic
+from lumosx.files import atomic, rename_durably, write_json
+from lumosx.training.ranks import Ranks
+
+FACTS = "run.json"  # what is no tensor
+# One process needs no process group, and would be told so at each save.
+warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
 
 
-def save(state: dict[str, Any], path: Path) -> None:
-    """Writes `state` to `path` completely or not at all."""
-    with atomic(path) as temporary:
-        torch.save(state, temporary)
+@dataclass(frozen=True)
+class _Save:
+    """A save under way: what is written, where, and to which name it goes."""
+
+    done: Future
+    part: Path
+    folder: Path
 
 
-def load(path: Path) -> dict[str, Any] | None:
-    """The checkpoint at `path`, or None if the run has none yet.
+class Checkpoints:
+    """The checkpoints of one run. All ranks call every method alike.
 
-    Raises:
-        InputError: there is one but it cannot be read; a run must not start anew over it.
+    Args:
+        run: the run's folder.
+        keep: how many stay.
     """
-    if not path.is_file():
-        return None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(f"checkpoint {path} cannot be read: {error}. Move it away to start this run anew") from error
+
+    def __init__(self, run: Path, ranks: Ranks, keep: int) -> None:
+        self.folder, self.ranks, self.keep = run / "checkpoints", ranks, keep
+        # its own group: the writing thread must not talk into the training's collectives
+        self.group = dist.new_group(backend="gloo") if dist.is_initialized() else None
+        self._under_way: _Save | None = None
+        if ranks.is_main:
+            for leftover in self.folder.glob(".*"):  # of a kill during a save
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        ranks.barrier()
+
+    def save(self, step: int, facts: dict[str, Any], tensors: dict[str, Any], own: Callable[[Path], None]) -> None:
+        """Starts to save. Tensors are copied before this returns and written behind it.
+
+        Args:
+            facts: plain data, the same on every rank.
+            tensors: a state for `torch.distributed.checkpoint`.
+            own: writes into the folder whatever an engine saves in its own form.
+        """
+        self.finish()
+        folder = self.folder / f"step-{step:08d}"
+        part = self.folder / f".{folder.name}.part"
+        if self.ranks.is_main:
+            part.mkdir(parents=True)
+            write_json(facts, part / FACTS)
+        self.ranks.barrier()
+        own(part)
+        writer = dcp.FileSystemWriter(part, sync_files=True)
+        done = dcp.async_save(tensors, storage_writer=writer, process_group=self.group, no_dist=self.group is None)
+        self._under_way = _Save(done, part, folder)  # pyright: ignore[reportArgumentType]  # no stager that splits it
+
+    def poll(self) -> None:
+        """Puts a save in its place if it is written. To be called once a step; never waits."""
+        if self._under_way is not None and self._under_way.done.done():
+            self._settle(self._under_way)
+
+    def finish(self) -> None:
+        """Waits for the save under way, on all ranks."""
+        if self._under_way is not None:
+            self._settle(self._under_way)
+        self.ranks.barrier()
+
+    def _settle(self, save: _Save) -> None:
+        """The main rank's future ends when every rank has written: it learns what each wrote before it writes the index."""
+        self._under_way = None
+        save.done.result()
+        if not self.ranks.is_main:
+            return
+        if save.folder.exists():  # of a kill between renaming and naming it the latest
+            shutil.rmtree(save.folder)
+        rename_durably(save.part, save.folder)
+        with atomic(self.folder / "latest") as temporary:
+            temporary.write_text(save.folder.name + "\n")
+        for old in sorted(self.folder.glob("step-*"))[: -self.keep]:
+            shutil.rmtree(old)
+
+    def latest(self) -> Path | None:
+        """The last whole checkpoint, or None if the run has none yet.
+
+        Raises:
+            InputError: there should be one but it is gone; a run must not start anew over it.
+        """
+        pointer = self.folder / "latest"
+        if not pointer.is_file():
+            return None
+        folder = self.folder / pointer.read_text().strip()
+        if not (folder / FACTS).is_file():
+            raise InputError(
+                f"{pointer} names {folder.name}, which is not there or not whole. Write another step's folder name into "
+                f"{pointer}, or move {self.folder} away to start this run anew"
+            )
+        return folder
+
+    def facts(self, folder: Path) -> dict[str, Any]:
+        """What was saved as plain data."""
+        return json.loads((folder / FACTS).read_text())
+
+    def load(self, folder: Path, tensors: dict[str, Any], own: Callable[[Path], None]) -> None:
+        """Fills `tensors` in place.
+
+        Raises:
+            InputError: the checkpoint is damaged, or of another model.
+        """
+        try:
+            reader = dcp.FileSystemReader(folder)
+            dcp.load(tensors, storage_reader=reader, process_group=self.group, no_dist=self.group is None)
+        except (Exception, dcp.CheckpointException) as error:  # the latter is a BaseException
+            cause = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise InputError(
+                f"checkpoint {folder} cannot be read: {cause}. Move {self.folder} away to start this run anew"
+            ) from error
+        own(folder)
+
+    def keys(self, folder: Path) -> list[str]:
+        """Names of all that a checkpoint's tensors part holds."""
+        return list(dcp.FileSystemReader(folder).read_metadata().state_dict_metadata)

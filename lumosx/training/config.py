@@ -12,7 +12,7 @@ from typing import Any, get_args
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lumosx.data.config import DataConfig
@@ -170,17 +170,47 @@ class Config:
 
 
 def load_config(overrides: list[str], configs: Path) -> Config:
-    """Composes `configs/train.yaml` with Hydra overrides such as `experiment=tiny_1 train.steps=100`.
+    """Composes `configs/train.yaml` with Hydra overrides such as `experiment=tiny_1 train.steps=100`, for one run.
 
     Raises:
         InputError: an unknown key (with the nearest one), a wrong type, a missing value, an unknown experiment.
     """
+    return _typed(_composed(overrides, configs), overrides)
+
+
+def load_runs(overrides: list[str], configs: Path) -> list[Config]:
+    """The runs that a command asks for: one, or one for each of `phases`, each starting from the one before.
+
+    Phase i of a run NAME is the run NAME-i; overrides hold for all phases.
+
+    Raises:
+        InputError: as for `load_config`.
+    """
+    composed = _composed(overrides, configs)
+    if composed.phases is None:
+        return [_typed(composed, overrides)]
+    runs, name = [], composed.run.name
+    for number, phase in enumerate(composed.phases, 1):
+        own = [f"experiment={phase}", *(o for o in overrides if not o.startswith(("experiment=", "run.name=")))]
+        own += [f"run.name={name}-{number}"]
+        own += [f"model.init_from={name}-{number - 1}"] if number > 1 else []
+        runs.append(load_config(own, configs))
+    return runs
+
+
+def _composed(overrides: list[str], configs: Path) -> DictConfig:
     ConfigStore.instance().store(name="base_train", node=Config)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(configs.resolve())):
-            composed = compose(config_name="train", overrides=overrides)
-        return OmegaConf.to_object(composed)  # pyright: ignore[reportReturnType]
+            return compose(config_name="train", overrides=overrides)
     except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(f"{error}{_suggestion(overrides)}".strip()) from error
+
+
+def _typed(composed: DictConfig, overrides: list[str]) -> Config:
+    try:
+        return OmegaConf.to_object(composed)  # pyright: ignore[reportReturnType]
+    except OmegaConfBaseException as error:
         raise InputError(f"{error}{_suggestion(overrides)}".strip()) from error
 
 

@@ -48,9 +48,7 @@ class Ranks:
         """The ranks that share this rank's clips; None where each has its own."""
         if self.sequence == 1:
             return None
-        mesh = init_device_mesh(
-            self.device.type, (self.data_size, self.sequence), mesh_dim_names=("data", "sequence")
-        )
+        mesh = init_device_mesh(self.device.type, (self.data_size, self.sequence), mesh_dim_names=("data", "sequence"))
         return mesh.get_group("sequence")
 
     def sum(self, value: Tensor) -> Tensor:

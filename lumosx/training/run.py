@@ -3,6 +3,7 @@
 The same command goes on with a run, so another configuration under the same name is a mistake, never a mixture.
 """
 
+import json
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -17,8 +18,37 @@ from lumosx.errors import InputError
 from lumosx.files import atomic, write_json
 from lumosx.training.config import Config
 
-# What changes nothing that was trained so far.
-FREE = ("train.steps", "*_every", "train.threads", "data.workers", "run.root")
+# What may change on resume: it changes neither what was trained so far nor the order of the data.
+FREE = (
+    "run.root", "run.accept_changes", "train.steps", "*_every", "train.threads", "train.keep", "train.micro_batch",
+    "train.compile", "train.checkpointing", "data.workers", "data.path", "data.cache", "data.broken",
+    "parallel.*", "validation.*", "track.*",
+)  # fmt: skip
+
+
+# Lists that a run keeps, a JSON line an entry, each with its step.
+LISTS = ("log.jsonl", "skipped.jsonl", "broken.jsonl")
+
+
+def append_line(path: Path, facts: dict[str, Any]) -> None:
+    """Adds an entry to one of the run's lists."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(facts, ensure_ascii=False) + "\n")
+
+
+def rewind_lines(path: Path, step: int) -> None:
+    """Drops the entries behind `step`, which are about to be made again, and a line that a kill cut short."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+        except ValueError:
+            continue
+    with atomic(path) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")
 
 
 def write_facts(config: Config, device: torch.device) -> None:
@@ -57,10 +87,15 @@ def check_same(saved: Any, config: Config, what: str, free: Iterable[str] = FREE
         for key, change in differences(saved, asdict(config)).items()
         if not any(fnmatch(key, pattern) for pattern in free)
     }
-    if changed:
-        lines = [f"  {key}: {before} -> {now}" for key, (before, now) in changed.items()]
-        heading = f"{what} was made with another configuration; saved -> asked for:"
-        raise InputError("\n".join([heading, *lines, "Ask for the saved values, or for another run.name"]))
+    if not changed:
+        return
+    lines = [f"  {key}: {before} -> {now}" for key, (before, now) in changed.items()]
+    report = "\n".join([f"{what} was made with another configuration; saved -> asked for:", *lines])
+    if not config.run.accept_changes:
+        raise InputError(
+            f"{report}\nAsk for the saved values, or for another run.name; run.accept_changes=true goes on all the same"
+        )
+    print(report, flush=True)
 
 
 def differences(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:

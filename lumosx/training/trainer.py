@@ -1,266 +1,272 @@
-"""The training loop: flow matching on the video, with clean references beside it (equations 6 to 8)."""
+"""The training loop: one run of one phase, on one process or many, resumed by repeating its command."""
 
-import json
+import hashlib
+import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from transformers import AutoTokenizer, UMT5EncoderModel
+from torch import Tensor
 
-from lumosx.data.keyed import keyed_generator
-from lumosx.data.playground import Batch, PlaygroundBatches
+from lumosx.data.batch import Batch, EncodedBatch, StepData
+from lumosx.data.encoder import Encoder
+from lumosx.data.examples import Reading
+from lumosx.data.loader import Share, open_source, training_steps, validation_batches
 from lumosx.errors import InputError
-from lumosx.files import atomic
-from lumosx.flow import flow_matching_loss, make_solver, noise_latents, sample_sigmas, velocity_target
-from lumosx.flow.objective import SigmaDistribution
-from lumosx.models import LumosXTransformer3DModel, SpaceToDepthCodec
-from lumosx.paths import checkpoint_path
-from lumosx.pipelines import LumosXPipeline
-from lumosx.pipelines.settings import Settings
-from lumosx.playground import World
-from lumosx.training import checkpoint
+from lumosx.models.grid import Grid
+from lumosx.training.apply import prepare_model
+from lumosx.training.checkpoint import Checkpoints
+from lumosx.training.checks import check
 from lumosx.training.config import Config
-from lumosx.training.optim import make_optimizers, rate, set_rate
-from lumosx.training.run import check_same, write_facts
-
-Module = TypeVar("Module", bound=nn.Module)
+from lumosx.training.ema import Ema
+from lumosx.training.engines import make_engine
+from lumosx.training.export import expect_settings, export_run, make_pipeline
+from lumosx.training.guard import Guard
+from lumosx.training.lora import add_lora
+from lumosx.training.meter import Meter
+from lumosx.training.model import build_model
+from lumosx.training.objective import Objective
+from lumosx.training.optim import rate, set_rate
+from lumosx.training.ranks import Ranks
+from lumosx.training.rng import rng_state, set_rng_state
+from lumosx.training.run import LISTS, append_line, check_same, rewind_lines, write_facts
+from lumosx.training.samples import sample_clips
+from lumosx.training.stopping import RunStopped, StopSignal
+from lumosx.training.tracking import Tracker
+from lumosx.training.validation import validation_loss
 
 
 class Trainer:
-    """One run: its model, data and state. `fit` trains to the end, from the last checkpoint if there is one."""
+    """One run: its model, data and state. `fit` trains to the end, from the last checkpoint if there is one.
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    Raises:
+        InputError: settings that cannot work, all of them at once.
+    """
+
+    def __init__(self, config: Config, ranks: Ranks) -> None:
+        check(config, ranks.size)
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
-        self.folder = config.folder
-        self.solver = _solver(config.model.generation)  # used at the end only, but a mistake in it shows now
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if config.model.text_encoder is None:
-            raise InputError("model.text_encoder is not set: name a folder with tokenizer/ and text_encoder/")
-        text_encoder = Path(config.model.text_encoder)
-        if not (text_encoder / "text_encoder").is_dir():
-            raise InputError(f"no text encoder in {text_encoder}: train it first (lumosx train experiment=tiny_text)")
-        self.tokenizer = AutoTokenizer.from_pretrained(text_encoder / "tokenizer")
-        encoder = UMT5EncoderModel.from_pretrained(text_encoder / "text_encoder")
-        self.text_encoder = to_device(encoder, self.device).eval()
-        torch.manual_seed(config.run.seed)
-        self.model = to_device(_transformer(config.model.transformer), self.device)
-        if config.model.init_from is None:
-            init_weights(self.model)
-        else:
-            self.model.load_state_dict(_transformer_weights(config.model.init_from))
-        self.ema = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-        self.optimizers = make_optimizers(self.model, config.optim)
-        self.codec = to_device(SpaceToDepthCodec(), self.device)
-        self.step = 0
+        self.config, self.ranks, self.folder = config, ranks, config.folder
+        expect_settings(config.model.generation)  # used at the end only, but a mistake in it shows now
+        self.encoder = Encoder.open(config.model.text_encoder, config.model.codec, ranks.device)
+        model = build_model(config)
+        if config.lora is not None:
+            add_lora(model, config.lora)
+        prepare_model(model, config, ranks)
+        self.engine = make_engine(model, config, ranks)
+        self.ema = Ema(self.engine, config.train.ema)
+        model_config = self.engine.model.config
+        shared = config.model.csam and model_config.reference_timestep == "zero"
+        self.objective = Objective(config.objective, config.data.noises, shared, config.run.seed)
+        reading = Reading(
+            data=config.data,
+            tokenizer=self.encoder.tokenizer,
+            text_length=config.model.text_length,
+            grid_of=Grid.of(self.encoder.codec.config, model_config.patch_size).tokens,
+            seed=config.run.seed,
+            r2pe=config.model.r2pe,
+            csam=config.model.csam,
+            rules=model_config.rules,
+        )
+        self.source = open_source(reading)
+        self.share = Share(config.train.batch, config.train.micro_batch, ranks.data_rank, ranks.data_size)
+        self.guard = Guard(config.guard)
+        self.tracker = Tracker(config, ranks)
+        self.step, self.samples_seen, self.broken = 0, 0, 0
+        self.position: dict[str, Any] | None = None  # of the sampler
+        self.order = ""  # a digest of all samples so far, in their order
 
     def fit(self) -> Path:
-        """Trains, logs, checkpoints, and leaves the EMA weights as a pipeline under RUN/export. Returns that folder."""
-        self._resume()
-        write_facts(self.config, self.device)
-        train, started, losses = self.config.train, time.monotonic(), []
-        for batch in self._batches():
-            losses.append(self._update(batch))
-            self.step += 1
-            if self.step % train.log_every == 0 or self.step == train.steps:
-                self._log(losses, started)
-                started, losses = time.monotonic(), []
-            if self.step % train.checkpoint_every == 0 or self.step == train.steps:
-                self._save()
+        """Trains, logs, checkpoints, and leaves the EMA weights as a pipeline under RUN/export. Returns that folder.
+
+        Raises:
+            RunStopped: the machine asked the run to stop; its state is saved.
+            TrainingFailure: the loss is beyond repair; the last checkpoint stays.
+        """
+        self._start()
+        train = self.config.train
+        with StopSignal() as stop:
+            for data in self._steps():
+                asked = self._train_step(data, stop.asked)
+                self.checkpoints.poll()
+                last = self.step == train.steps
+                if self._due(train.log_every) or last:
+                    self._log()
+                if self._due(self.config.validation.every):
+                    self._validate()
+                if self._due(train.checkpoint_every) or last or asked:
+                    self._save()
+                if asked and not last:
+                    self._stop()
+        self.checkpoints.finish()
+        self.tracker.close()
         return self.export()
 
-    def _batches(self) -> Iterator[Batch]:
-        data = self.config.data
-        grid = self._grid()
-        batches = PlaygroundBatches(
-            World((data.width, data.height), data.frames),
-            self.tokenizer,
-            grid=grid,
-            subjects=data.subjects,
-            placed=data.placed,
-            clips=data.clips,
-            steps=self.config.train.steps,
-            text_length=self.config.model.text_length,
-            text_dropout=data.text_dropout,
-            reference_dropout=data.reference_dropout,
-            seed=self.config.run.seed,
-        )
-        steps = range(self.step, self.config.train.steps)
-        return iter(DataLoader(batches, batch_size=None, sampler=steps, num_workers=data.workers))
+    def _start(self) -> None:
+        """Takes up the last checkpoint and clears what a kill left half-written."""
+        self.checkpoints = Checkpoints(self.folder, self.ranks, self.config.train.keep)
+        latest = self.checkpoints.latest()
+        if latest is not None:
+            self._resume(latest)
+        if self.ranks.is_main:
+            for leftover in self.folder.glob(".*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            (self.folder / "resumable").unlink(missing_ok=True)
+            if self.step < self.config.train.steps and (self.folder / "export").is_dir():
+                shutil.rmtree(self.folder / "export")  # of the same run when it was to be shorter
+            write_facts(self.config, self.ranks.device)
+            for name in LISTS:
+                rewind_lines(self.folder / name, self.step)
+        self.meter = Meter(self.config, self.engine.model.config, self.ranks)
 
-    def _grid(self) -> tuple[int, int, int]:
-        """(T, H, W) of the clips in tokens."""
-        data, codec, patch = self.config.data, self.codec.config, self.model.config.patch_size
-        frames = (data.frames - 1) // codec.scale_factor_temporal + 1
-        space = codec.scale_factor_spatial
-        return frames // patch[0], data.height // space // patch[1], data.width // space // patch[2]
+    def _steps(self) -> Iterator[StepData]:
+        """This rank's shares of the steps that are left; the time spent waiting for them is measured."""
+        steps = training_steps(self.source, self.share, steps=self.config.train.steps, position=self.position)
+        while True:
+            started = time.perf_counter()
+            data = next(steps, None)
+            if data is None:
+                return
+            self.meter.waited(time.perf_counter() - started)
+            yield data
 
-    def _update(self, batch: Batch) -> float:
-        loss = self._loss(batch)
-        if not loss.isfinite():
-            raise FloatingPointError(
-                f"the loss of step {self.step + 1} is {float(loss.detach())}; the last checkpoint in {self.folder} "
-                "stays as it was. Lower optim.lr or optim.muon_lr"
+    def _train_step(self, data: StepData, asked: bool) -> bool:
+        """One update. Returns whether any rank was asked to stop."""
+        config = self.config
+        loss = self._backward(data)
+        norm = float(self.engine.clip(config.optim.clip))
+        # one exchange a step for all that ranks must agree on
+        agreed = self.ranks.sum(torch.tensor([float(loss), len(data.broken), asked], dtype=torch.float64)).tolist()
+        mean = agreed[0] / self.ranks.size
+        reason = self.guard.verdict(mean, norm)
+        if reason is None:
+            set_rate(self.engine.optimizers, rate(self.step, config.train.steps, config.optim))
+            self.engine.step()
+            self.ema.update(self.step)
+        else:
+            self.engine.skip()
+            if self.ranks.is_main:
+                facts = {"step": self.step + 1, "reason": reason, "loss": mean, "norm": norm, "samples": data.order}
+                append_line(self.folder / "skipped.jsonl", facts)
+        self.step += 1
+        self.samples_seen += len(data.order)
+        self.position = data.position
+        self.order = hashlib.sha256("\n".join([self.order, *data.order]).encode()).hexdigest()[:16]
+        self._count_broken(data, round(agreed[1] / self.ranks.sequence))
+        self.meter.stepped(mean, norm, data)
+        return agreed[2] > 0
+
+    def _backward(self, data: StepData) -> Tensor:
+        """Gradients of the step's mean loss, micro-batch by micro-batch; returns this rank's mean loss."""
+        total = torch.zeros((), device=self.ranks.device)
+        for number, batch in enumerate(data.batches, 1):
+            with self.engine.accumulating(last=number == len(data.batches)):
+                loss = self.objective(self.engine.forward, self._encoded(batch)) / len(data.batches)
+                # ranks that share a clip each hold a part of its gradient, and engines average over all ranks
+                self.engine.backward(loss * self.ranks.sequence)
+            total += loss.detach()
+        return total
+
+    def _encoded(self, batch: Batch | EncodedBatch) -> EncodedBatch:
+        return batch.to(self.ranks.device) if isinstance(batch, EncodedBatch) else self.encoder(batch)
+
+    def _count_broken(self, data: StepData, count: int) -> None:
+        if self.ranks.rank % self.ranks.sequence == 0:  # the others read the same
+            for broken in data.broken:
+                append_line(self.folder / "broken.jsonl", {"step": self.step, **asdict(broken)})
+        self.broken += count
+        if self.broken > self.config.data.broken:
+            raise InputError(
+                f"{self.broken} samples could not be read, more than data.broken={self.config.data.broken}; "
+                f"{self.folder}/broken.jsonl lists them with reasons. Mend the data or raise data.broken"
             )
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
-        set_rate(self.optimizers, rate(self.step, self.config.train.steps, self.config.optim))
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self._average()
-        return float(loss.detach())
 
-    def _loss(self, batch: Batch) -> Tensor:
-        """Equation (8) over `noises` noisy copies of every clip."""
-        with torch.no_grad():
-            x0 = self._encode(batch.video)
-            references = [
-                self._encode(pictures.unsqueeze(2)).squeeze(2).transpose(0, 1) for pictures in batch.references
-            ]
-            mask = batch.token_mask.to(self.device)
-            text = self.text_encoder(batch.token_ids.to(self.device), mask).last_hidden_state * mask.unsqueeze(-1)
-        sigma, eps = self._noise(batch, x0)
-        x0 = x0.repeat_interleave(self.config.data.noises, dim=0)
-        velocity = self.model(
-            noise_latents(x0, eps, sigma), sigma * 1000, text, layouts=batch.layouts, references=references
-        ).sample
-        weight = sigma**2 / sigma.clamp(min=0.2) if self.config.objective.sample_weighting else None
-        return flow_matching_loss(velocity, velocity_target(x0, eps), weight)
+    def _due(self, every: int | None) -> bool:
+        return every is not None and self.step % every == 0
 
-    def _encode(self, video: Tensor) -> Tensor:
-        if not len(video):
-            space = self.codec.config.scale_factor_spatial
-            return video.new_zeros(0, self.codec.config.z_dim, 1, video.shape[3] // space, video.shape[4] // space)
-        return self.codec.encode(video.to(self.device)).latent_dist.mode()
-
-    def _noise(self, batch: Batch, x0: Tensor) -> tuple[Tensor, Tensor]:
-        objective, noises = self.config.objective, self.config.data.noises
-        sigmas, noise = [], []
-        for sample in batch.sample_ids:
-            generator = keyed_generator(self.config.run.seed, sample, "noise")
-            sigmas.append(
-                sample_sigmas(
-                    noises,
-                    cast(SigmaDistribution, objective.distribution),  # checked there; OmegaConf knows no Literal
-                    objective.mean,
-                    objective.std,
-                    objective.shift,
-                    generator,
-                )
-            )
-            noise.append(torch.randn(noises, *x0.shape[1:], generator=generator))
-        return torch.cat(sigmas).to(self.device), torch.cat(noise).to(self.device)
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        """The exponential moving average of the weights; it starts short, so that early averages are not the start."""
-        decay = min(self.config.train.ema, (1 + self.step) / (10 + self.step))
-        for name, tensor in self.model.state_dict().items():
-            self.ema[name].lerp_(tensor, 1 - decay)
-
-    def _log(self, losses: list[float], started: float) -> None:
-        record = {
-            "step": self.step,
-            "samples_seen": self.step * self.config.data.clips,
-            "loss": sum(losses) / len(losses),
-            "seconds_per_step": (time.monotonic() - started) / len(losses),
+    def _log(self) -> None:
+        figures = self.meter.figures()
+        figures |= {
+            "lr": self.engine.optimizers[0].param_groups[0]["lr"],
+            "samples_seen": self.samples_seen,
+            "broken": self.broken,
         }
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        speed = f"{record['seconds_per_step']:.2f} s/step"
-        print(f"step {self.step}/{self.config.train.steps}  loss {record['loss']:.4f}  {speed}", flush=True)
+        self.tracker.log(self.step, figures)
+        self.tracker.progress(self.step, figures)
+
+    @cached_property
+    def _fixed(self) -> tuple[list[EncodedBatch], list[Tensor]]:
+        """This rank's part of the fixed clips, and what each counts."""
+        fixed = validation_batches(self.source, self.share, self.config.validation.clips)
+        return [self.encoder(item.batch) for item in fixed], [item.weights for item in fixed]
+
+    def _validate(self) -> None:
+        """The averaged weights' loss on fixed clips, and clips that they sample."""
+        settings = self.config.validation
+        with self.ema.swapped():
+            figures = validation_loss(self.engine.forward, *self._fixed, settings.sigmas, self.ranks)
+            if settings.samples:
+                pipeline = make_pipeline(self.config, self.encoder, self.engine.model)
+                scenes = self.source.fixed_scenes(settings.samples)
+                sample_clips(pipeline, scenes, self.folder / "samples" / f"step-{self.step:08d}", self.ranks)
+        self.tracker.log(self.step, {f"validation/{name}": value for name, value in figures.items()})
+        self.meter.restart()  # what this took is not the training's time
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "engine": self.engine.state_dict(),
+            "ema": self.ema.state_dict(),
+            "rng": {f"rank{self.ranks.rank}": rng_state(self.ranks.device)},
+        }
 
     def _save(self) -> None:
-        state = {
-            "config": asdict(self.config),
+        facts = {
             "step": self.step,
-            "model": self.model.state_dict(),
-            "ema": self.ema,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "samples_seen": self.samples_seen,
+            "position": self.position,
+            "order": self.order,
+            "broken": self.broken,
+            "guard": self.guard.state_dict(),
+            "ranks": self.ranks.size,
+            "engine": self.engine.name,
+            "config": asdict(self.config),
         }
-        checkpoint.save(state, self.folder / "latest.pt")
+        self.checkpoints.save(self.step, facts, self._state(), self.engine.save_own)
 
-    def _resume(self) -> None:
-        path = self.folder / "latest.pt"
-        state = checkpoint.load(path)
-        if state is None:
-            return
-        if "config" in state:
-            check_same(state["config"], self.config, str(path))
-        else:
-            print(f"note: {path} does not say which configuration it was made with; going on with this one")
-        self.step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self.ema = {name: tensor.to(self.device) for name, tensor in state["ema"].items()}
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+    def _resume(self, folder: Path) -> None:
+        check_same(self.checkpoints.facts(folder)["config"], self.config, str(folder))
+        state, facts, saved = self._state(), self.checkpoints.facts(folder), self.checkpoints.keys(folder)
+        for rank, rng in state["rng"].items():  # without those of a rank or a device that the run did not have before
+            state["rng"][rank] = {kind: value for kind, value in rng.items() if f"rng.{rank}.{kind}" in saved}
+        self.checkpoints.load(folder, state, self.engine.load_own)
+        self.engine.load_state_dict(state["engine"])
+        self.ema.load_state_dict(state["ema"])
+        self.guard.load_state_dict(facts["guard"])
+        self.step, self.samples_seen, self.broken = facts["step"], facts["samples_seen"], facts["broken"]
+        self.position, self.order = facts["position"], facts["order"]
+        if self.config.run.accept_changes:
+            self.position.pop("clips", None)  # the sampler's note of what it drew from
+        set_rng_state(state["rng"][f"rank{self.ranks.rank}"], self.ranks.device)  # last: what is above may draw
+        if self.ranks.is_main:
+            print(f"goes on with {folder}", flush=True)
 
-    def pipeline(self) -> LumosXPipeline:
-        """A pipeline over the averaged weights."""
-        model = _transformer(self.config.model.transformer)
-        model.load_state_dict(self.ema)
-        return LumosXPipeline(
-            tokenizer=self.tokenizer,
-            text_encoder=self.text_encoder,
-            transformer=to_device(model, self.device).eval(),
-            vae=self.codec,
-            scheduler=self.solver,
-            text_length=self.config.model.text_length,
-            generation=self.config.model.generation,
-        )
+    def _stop(self) -> None:
+        self.checkpoints.finish()
+        self.tracker.close()
+        if self.ranks.is_main:
+            (self.folder / "resumable").touch()  # launchers that hide the exit code look here
+        raise RunStopped(f"stopped at step {self.step}, as asked; the same command goes on")
 
     def export(self) -> Path:
         """Writes the averaged weights in the hub layout to RUN/export, whole or not at all."""
+        weights = self.ema.whole()
         export = self.folder / "export"
-        with atomic(export) as beside:
-            self.pipeline().save_pretrained(beside)
+        if self.ranks.is_main and not export.is_dir():
+            export_run(self.config, self.encoder, weights, export)
+        self.ranks.barrier()
         return export
-
-
-def to_device(module: Module, device: torch.device) -> Module:
-    """`module.to(device)`; diffusers and transformers wrap that method so that its type is lost."""
-    return module.to(device)
-
-
-def _transformer(options: dict[str, Any]) -> LumosXTransformer3DModel:
-    try:
-        return LumosXTransformer3DModel(**options)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"model.transformer: {error}") from error
-
-
-def _solver(generation: dict[str, Any]) -> Any:
-    try:
-        settings = Settings(**generation)
-        return make_solver(settings.solver, settings.steps, settings.shift)
-    except (TypeError, InputError) as error:
-        known = ", ".join(field.name for field in fields(Settings))
-        raise InputError(f"model.generation: {error}. Its keys are {known}") from error
-
-
-def _transformer_weights(checkpoint_name: str) -> dict[str, Tensor]:
-    folder = checkpoint_path(checkpoint_name) / "transformer"
-    return LumosXTransformer3DModel.from_pretrained(folder).state_dict()
-
-
-def init_weights(model: LumosXTransformer3DModel) -> None:
-    """Wan's initialisation: Xavier matrices, a small time embedding, a head that starts at zero.
-
-    The text embedding starts at full size: Wan's small one left the words unused for thousands of steps.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
-    nn.init.xavier_uniform_(model.patch_embedding.weight.flatten(1))
-    time_embedder = model.condition_embedder.time_embedder
-    for linear in (time_embedder.linear_1, time_embedder.linear_2):
-        nn.init.normal_(linear.weight, std=0.02)
-    nn.init.zeros_(model.proj_out.weight)

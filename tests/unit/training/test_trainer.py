@@ -1,102 +1,134 @@
 """The loop learns, resumes to the same bits, averages its weights, and leaves a checkpoint that the pipeline opens."""
 
 import json
+import os
+import signal
 from dataclasses import asdict, replace
-from itertools import islice
 from typing import Any
 
 import pytest
 import torch
 
-from lumosx.data.keyed import keyed_chance, keyed_generator
-from lumosx.data.playground import PlaygroundBatches
+from lumosx.data.batch import StepData
 from lumosx.errors import InputError
 from lumosx.pipelines import LumosXPipeline
 from lumosx.playground import World
-from lumosx.references import letterbox, to_tensor
 from lumosx.scene import Scene
-from lumosx.training import checkpoint
 from lumosx.training.config import Config
+from lumosx.training.guard import TrainingFailure
+from lumosx.training.ranks import Ranks
 from lumosx.training.run import check_same
+from lumosx.training.stopping import RunStopped
 from lumosx.training.trainer import Trainer
 
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
-def test_a_stopped_run_goes_on_to_the_same_bits(config: Config) -> None:
-    through = Trainer(replace(config, run=replace(config.run, name="through")))
-    through.fit()
 
-    class Stopped(Exception):
-        pass
+def fit(config: Config) -> Trainer:
+    trainer = Trainer(config, ALONE)
+    trainer.fit()
+    return trainer
 
-    interrupted = Trainer(replace(config, run=replace(config.run, name="stopped")))
-    save = interrupted._save
 
-    def save_and_stop() -> None:
-        save()
-        raise Stopped
+def named(config: Config, name: str) -> Config:
+    return replace(config, run=replace(config.run, name=name))
 
-    interrupted._save = save_and_stop
-    with pytest.raises(Stopped):
-        interrupted.fit()
-    resumed = Trainer(replace(config, run=replace(config.run, name="stopped")))
-    resumed.fit()
-    assert resumed.step == through.step == 4
-    for name, tensor in through.model.state_dict().items():
-        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
-        assert torch.equal(through.ema[name], resumed.ema[name]), name
+
+def with_train(config: Config, **changes: Any) -> Config:
+    return replace(config, train=replace(config.train, **changes))
+
+
+def lines(config: Config, name: str = "log.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (config.folder / name).read_text().splitlines()]
+
+
+def assert_same_state(a: Trainer, b: Trainer) -> None:
+    assert (a.step, a.order, a.position, a.samples_seen) == (b.step, b.order, b.position, b.samples_seen)
+    for name, tensor in a.engine.model.state_dict().items():
+        assert torch.equal(tensor, b.engine.model.state_dict()[name]), name
+    for name, tensor in a.ema.averages.items():
+        assert torch.equal(tensor, b.ema.averages[name]), name
+    for one, other in zip(a.engine.optimizers, b.engine.optimizers, strict=True):
+        for state, same in zip(one.state.values(), other.state.values(), strict=True):
+            assert state.keys() == same.keys()
+            assert all(torch.equal(torch.as_tensor(state[key]), torch.as_tensor(same[key])) for key in state)
+
+
+def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_bits(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    through = fit(named(config, "through"))
+    stopped = named(config, "stopped")
+    trainer = Trainer(stopped, ALONE)
+    step = trainer._train_step
+
+    def step_and_signal(data: StepData, asked: bool) -> bool:
+        if trainer.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(data, asked)
+
+    monkeypatch.setattr(trainer, "_train_step", step_and_signal)
+    with pytest.raises(RunStopped, match="stopped at step 3"):
+        trainer.fit()
+    assert (stopped.folder / "resumable").exists() and not (stopped.folder / "export").exists()
+    resumed = fit(stopped)
+    assert not (stopped.folder / "resumable").exists()
+    assert_same_state(through, resumed)
+    assert [line["loss"] for line in lines(through.config)] == [line["loss"] for line in lines(stopped)]
 
 
 def test_the_same_command_leaves_a_finished_run_alone(config: Config) -> None:
-    Trainer(config).fit()
-    before = (config.folder / "latest.pt").read_bytes()
-    again = Trainer(config)
-    again.fit()
-    assert (config.folder / "latest.pt").read_bytes() == before
+    fit(config)
+    before = {path: path.stat().st_mtime_ns for path in (config.folder / "export").rglob("*")}
+    log = lines(config)
+    assert fit(config).step == 4
+    assert {path: path.stat().st_mtime_ns for path in (config.folder / "export").rglob("*")} == before
+    assert lines(config) == log
+
+
+def test_a_lost_export_is_made_again(config: Config) -> None:
+    first = fit(config)
+    weights = (config.folder / "export/transformer/diffusion_pytorch_model.safetensors").read_bytes()
+    (config.folder / "export").rename(config.folder / "elsewhere")
+    assert_same_state(first, fit(config))
+    assert (config.folder / "export/transformer/diffusion_pytorch_model.safetensors").read_bytes() == weights
 
 
 def test_the_loss_falls(config: Config) -> None:
-    """On fixed clips and noises: from batch to batch the drawn sigmas hide what 24 steps change."""
-    trainer = Trainer(
-        replace(
-            config,
-            train=replace(config.train, steps=24, checkpoint_every=100),
-            optim=replace(config.optim, warmup=4),
-        )
+    """On fixed clips, noises and levels: from batch to batch the drawn sigmas hide what 24 steps change."""
+    longer = with_train(config, steps=24, checkpoint_every=100)
+    longer = replace(
+        longer, optim=replace(config.optim, warmup=4), validation=replace(config.validation, every=8, clips=4)
     )
-    batches = list(islice(trainer._batches(), 8))
-
-    def loss() -> float:
-        with torch.no_grad():
-            return sum(float(trainer._loss(batch)) for batch in batches)
-
-    before = loss()
-    trainer.fit()
-    assert len((config.folder / "log.jsonl").read_text().splitlines()) == 24
-    assert loss() < 0.85 * before
+    fit(longer)
+    found = [line["validation/loss"] for line in lines(longer) if "validation/loss" in line]
+    assert len(found) == 3 and found[2] < 0.9 * found[0]
+    assert sum("loss" in line for line in lines(longer)) == 24
 
 
-def test_another_configuration_is_no_resume(config: Config) -> None:
-    Trainer(config).fit()
+def test_another_configuration_is_no_resume_unless_told(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(config)
     before = {path: path.read_bytes() for path in config.folder.iterdir() if path.is_file()}
     other = replace(
-        config,
+        with_train(config, steps=5),
         optim=replace(config.optim, lr=0.25),
-        model=replace(config.model, transformer=config.model.transformer | {"mcam_ratio": 0.75}),
+        data=replace(config.data, text_dropout=0.75),
     )
     with pytest.raises(InputError) as caught:
-        Trainer(other).fit()
+        fit(other)
     assert "optim.lr: 0.0015 -> 0.25" in str(caught.value)
-    assert "model.transformer.mcam_ratio: 0.5 -> 0.75" in str(caught.value)
+    assert "data.text_dropout: 0.1 -> 0.75" in str(caught.value)
     assert str(caught.value).count("->") == 3  # these two and the heading
     assert {path: path.read_bytes() for path in config.folder.iterdir() if path.is_file()} == before
+    told = replace(other, run=replace(other.run, accept_changes=True))
+    assert fit(told).step == 5
+    assert "optim.lr: 0.0015 -> 0.25" in capsys.readouterr().out
 
 
 def test_length_and_pace_of_a_run_may_change(config: Config) -> None:
-    Trainer(config).fit()
-    train = replace(config.train, steps=5, checkpoint_every=1, log_every=2, threads=1)
-    longer = Trainer(replace(config, train=train))
-    longer.fit()
-    assert longer.step == 5
+    fit(config)
+    longer = fit(with_train(config, steps=5, checkpoint_every=1, log_every=2, threads=1, micro_batch=1))
+    assert longer.step == 5 and (config.folder / "export").is_dir()
 
 
 def test_a_moved_folder_of_runs_goes_on(config: Config) -> None:
@@ -106,21 +138,6 @@ def test_a_moved_folder_of_runs_goes_on(config: Config) -> None:
     check_same(saved, replace(moved, model=replace(config.model, init_from="elsewhere/tiny-0/export")), "it")
     with pytest.raises(InputError, match=r"model\.init_from: tiny-0/export -> tiny-9/export"):
         check_same(saved, replace(moved, model=replace(config.model, init_from="elsewhere/tiny-9/export")), "it")
-
-
-def test_a_checkpoint_without_configuration_goes_on_with_a_note(
-    config: Config, capsys: pytest.CaptureFixture[str]
-) -> None:
-    trainer = Trainer(config)
-    trainer.fit()
-    path = config.folder / "latest.pt"
-    state = checkpoint.load(path)
-    assert state is not None and state.pop("config")["run"]["name"] == config.run.name
-    checkpoint.save(state, path)
-    resumed = Trainer(config)
-    resumed.fit()
-    assert resumed.step == trainer.step
-    assert "does not say which configuration" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -138,152 +155,95 @@ def test_mistakes_in_what_the_end_needs_show_at_the_start(
 ) -> None:
     wrong = replace(config.model, **{part: getattr(config.model, part) | options})
     with pytest.raises(InputError, match=message):
-        Trainer(replace(config, model=wrong))
+        Trainer(replace(config, model=wrong), ALONE)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = Trainer(config)
-    loss = trainer._loss
-    monkeypatch.setattr(trainer, "_loss", lambda batch: loss(batch) * (float("nan") if trainer.step == 3 else 1.0))
-    with pytest.raises(FloatingPointError, match="step 4 is nan"):
+def test_an_update_that_would_do_harm_is_left_out(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(config, ALONE)
+    objective, weights = trainer.objective, []
+
+    def broken_once(forward: Any, batch: Any) -> Any:
+        weights.append({name: tensor.clone() for name, tensor in trainer.engine.trained().items()})
+        return objective(forward, batch) * (float("nan") if trainer.step == 1 else 1.0)
+
+    monkeypatch.setattr(trainer, "objective", broken_once)
+    trainer.fit()
+    assert all(torch.equal(weights[1][name], weights[2][name]) for name in weights[1])
+    assert any(not torch.equal(weights[2][name], weights[3][name]) for name in weights[1])
+    (entry,) = lines(config, "skipped.jsonl")
+    assert entry["step"] == 2 and "nan" in entry["reason"] and len(entry["samples"]) == 2
+
+
+def test_a_loss_that_stays_no_number_stops_the_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(replace(config, guard=replace(config.guard, patience=2)), ALONE)
+    objective = trainer.objective
+    monkeypatch.setattr(
+        trainer, "objective", lambda forward, batch: objective(forward, batch) * (float("nan") if trainer.step else 1.0)
+    )
+    with pytest.raises(TrainingFailure, match="nan"):
         trainer.fit()
-    state = checkpoint.load(config.folder / "latest.pt")
-    assert state is not None and state["step"] == 2
-    assert all(bool(tensor.isfinite().all()) for tensor in trainer.model.state_dict().values())
+    trainer.checkpoints.finish()
+    latest = trainer.checkpoints.latest()
+    assert latest is None or trainer.checkpoints.facts(latest)["step"] == 2
 
 
 def test_a_run_tells_its_machine(config: Config) -> None:
-    Trainer(config).fit()
+    fit(config)
     facts = json.loads((config.folder / "machine.json").read_text())
     assert facts["threads"] == torch.get_num_threads() and facts["torch"] == torch.__version__
     assert facts["processor"] and facts["device"]
 
 
+def test_the_log_tells_what_a_person_watches(config: Config) -> None:
+    fit(config)
+    last = lines(config)[-1]
+    for key in ("loss", "gradient_norm", "seconds_per_step", "tokens_per_second", "memory_gib", "data_wait", "lr"):
+        assert last[key] >= 0, key
+    assert last["samples_seen"] == 8
+
+
 def test_the_export_samples_with_its_own_defaults(config: Config) -> None:
-    trainer = Trainer(config)
+    trainer = Trainer(config, ALONE)
     folder = trainer.fit()
     pipe = LumosXPipeline.from_pretrained(folder)
     weights = pipe.transformer.state_dict()
-    assert all(torch.equal(weights[name], tensor) for name, tensor in trainer.ema.items())
+    assert weights.keys() == trainer.ema.averages.keys()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in trainer.ema.averages.items())
     scene = Scene.from_dict(World().render([5], split="test", subjects=2).scene(0))
     result = pipe(scene, seed=0, steps=2, progress=False)
     assert result.frames.shape == (9, 32, 32, 3)
     assert not list(config.folder.glob(".*"))  # nothing half-written stays
 
 
-def test_the_average_by_hand(config: Config) -> None:
-    trainer = Trainer(config)
-    name = "proj_out.bias"
-    start = trainer.ema[name].clone()
-    trainer.step = 10**6
-    with torch.no_grad():
-        trainer.model.state_dict()[name].add_(1.0)
-    trainer._average()
-    torch.testing.assert_close(trainer.ema[name], start + (1 - config.train.ema))
+def test_a_second_phase_starts_from_the_averages_of_the_first(config: Config) -> None:
+    first = fit(named(config, "one"))
+    second = Trainer(replace(named(config, "two"), model=replace(config.model, init_from="one")), ALONE)
+    for name, tensor in second.engine.model.state_dict().items():
+        assert torch.equal(tensor, first.ema.averages[name]), name
+    with pytest.raises(InputError, match="no run of that name"):
+        Trainer(replace(config, model=replace(config.model, init_from="three")), ALONE)
 
 
-def test_a_missing_text_encoder_says_what_to_do(config: Config) -> None:
-    with pytest.raises(InputError, match="experiment=tiny_text"):
-        Trainer(replace(config, model=replace(config.model, text_encoder="nowhere")))
+def test_micro_batches_are_one_batch(config: Config) -> None:
+    whole, pieces = fit(named(config, "whole")), fit(named(with_train(config, micro_batch=1), "pieces"))
+    for name, tensor in whole.engine.model.state_dict().items():
+        torch.testing.assert_close(tensor, pieces.engine.model.state_dict()[name], atol=2e-4, rtol=1e-3)
+    assert whole.order == pieces.order
 
 
-def test_an_unreadable_checkpoint_is_not_taken_for_none(config: Config) -> None:
-    config.folder.mkdir(parents=True)
-    (config.folder / "latest.pt").write_bytes(b"half a file")
-    with pytest.raises(InputError, match=r"latest\.pt"):
-        Trainer(config).fit()
+def test_without_csam_copies_of_a_clip_have_references_of_their_own(config: Config) -> None:
+    trainer = fit(replace(config, model=replace(config.model, csam=False)))
+    assert trainer.step == 4 and not trainer.objective.shared
 
 
-def test_a_failed_save_leaves_the_last_one(config: Config) -> None:
-    path = config.folder / "latest.pt"
-    checkpoint.save({"step": 1}, path)
-
-    class Unpicklable:
-        def __reduce__(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-            raise RuntimeError("no")
-
-    with pytest.raises(RuntimeError):
-        checkpoint.save({"step": Unpicklable()}, path)
-    assert checkpoint.load(path) == {"step": 1}
-    assert [p.name for p in config.folder.iterdir()] == ["latest.pt"]
+def test_a_missing_text_encoder_is_told(config: Config) -> None:
+    with pytest.raises(InputError, match=r"model\.text_encoder: .*nowhere"):
+        Trainer(replace(config, model=replace(config.model, text_encoder="nowhere")), ALONE)
 
 
-def _batches(config: Config, **changes: Any) -> PlaygroundBatches:
-    options = {"text_dropout": 0.0, "reference_dropout": 0.0, "subjects": [0, 1], "placed": 0.5, **changes}
-    trainer = Trainer(config)
-    return PlaygroundBatches(
-        World(), trainer.tokenizer, grid=(3, 4, 4), clips=4, steps=2, text_length=96, seed=0, **options
-    )
-
-
-def test_a_batch_is_the_same_whenever_it_is_asked_for(config: Config) -> None:
-    first, second = _batches(config), _batches(config)
-    second[1]
-    a, b = first[0], second[0]
-    assert torch.equal(a.video, b.video) and a.layouts == b.layouts and torch.equal(a.token_ids, b.token_ids)
-    assert not torch.equal(a.video, first[1].video)
-
-
-def test_words_of_a_batch_name_their_references(config: Config) -> None:
-    """Decoding the marked tokens of each reference gives its word back."""
-    batches = _batches(config)
-    batch = batches[0]
-    scenes = World().draw([batches.truth(sample) for sample in batch.sample_ids]).scenes
-    for row, (layout, scene) in enumerate(zip(batch.layouts, scenes, strict=True)):
-        assert len(layout.references) == len(batch.references[row])
-        entities = [entity for entity in Scene.from_dict(scene).entities if entity.image is not None]
-        for words, entity in zip(layout.words, entities, strict=True):
-            assert entity.words[0] in batches.tokenizer.decode(batch.token_ids[row][words])
-
-
-def test_references_are_prepared_as_the_pipeline_prepares_them(config: Config) -> None:
-    """The pipeline's letterbox gives a rendered reference back, but for its rounding to bytes."""
-    batches = _batches(config)
-    batch = batches[0]
-    rendered = World().draw([batches.truth(sample) for sample in batch.sample_ids])
-    for fed, drawn, scene in zip(batch.references, rendered.references, rendered.scenes, strict=True):
-        images = [entity.image for entity in Scene.from_dict(scene).entities if entity.image is not None]
-        prepared = torch.stack([to_tensor(letterbox(image.open(), 32, 32)) for image in images])
-        assert torch.equal(fed, prepared)
-        assert float((fed - drawn).abs().max()) <= 1 / 127.5
-
-
-def test_a_wide_clip_pads_its_references(config: Config) -> None:
-    world = World((64, 32))
-    batches = PlaygroundBatches(
-        world, Trainer(config).tokenizer, grid=(3, 4, 8), clips=2, steps=1, text_length=96, seed=0,
-        subjects=[0, 1], placed=0.5, text_dropout=0.0, reference_dropout=0.0,
-    )  # fmt: skip
-    batch = batches[0]
-    for layout, pictures in zip(batch.layouts, batch.references, strict=True):
-        assert pictures.shape == (len(layout.references), 3, 32, 64)
-        faces = [row for row, reference in enumerate(layout.references) if reference.role == "member"]
-        assert bool((pictures[faces][..., :16] == 1).all()) and bool((pictures[faces][..., 48:] == 1).all())
-
-
-def test_dropout_takes_words_and_references(config: Config) -> None:
-    without_text = _batches(config, text_dropout=1.0)[0]
-    assert int(without_text.token_mask.sum()) == 4  # </s> alone, four times
-    assert not any(bool(layout.words.any()) for layout in without_text.layouts)
-    assert all(len(pictures) for pictures in without_text.references)
-    alone = _batches(config, reference_dropout=1.0)[0]
-    assert all(not layout.references for layout in alone.layouts) and not any(map(len, alone.references))
-
-
-def test_the_mix_of_clips_is_the_one_asked_for(config: Config) -> None:
-    drawn = [_batches(config, subjects=[0.5, 0.0, 0.5], placed=0.8).truth(sample) for sample in range(200)]
-    counts = [sum(len(truth.subjects) == people for truth in drawn) for people in (1, 2, 3)]
-    assert 70 < counts[0] < 130 and counts[1] == 0 and counts[0] + counts[2] == 200
-    assert 140 < sum(truth.placed for truth in drawn) < 180
-
-
-def test_keys_are_independent() -> None:
-    draws = {
-        float(torch.rand((), generator=keyed_generator(seed, sample, purpose)))
-        for seed in range(3)
-        for sample in range(3)
-        for purpose in ("noise", "drop text")
-    }
-    assert len(draws) == 18
-    assert not keyed_chance(0, 0, "x", 0.0) and keyed_chance(0, 0, "x", 1.0)
-    assert 60 < sum(keyed_chance(0, sample, "x", 0.3) for sample in range(300)) < 120
+def test_sampled_clips_and_validation_come_at_their_intervals(config: Config) -> None:
+    fit(replace(config, validation=replace(config.validation, every=2, clips=2, sigmas=[0.3, 0.9], samples=1)))
+    found = [line for line in lines(config) if "validation/loss" in line]
+    assert [line["step"] for line in found] == [2, 4]
+    assert {"validation/loss@0.3", "validation/loss@0.9"} <= found[0].keys()
+    assert list((config.folder / "samples" / "step-00000004").glob("*.mp4"))

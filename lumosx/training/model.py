@@ -1,0 +1,67 @@
+"""The transformer that a run trains: made new, or taken from where the run starts."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lumosx.errors import InputError
+from lumosx.models import LumosXTransformer3DModel
+from lumosx.paths import checkpoint_path, names_repository
+from lumosx.training.config import Config
+
+
+def build_model(config: Config) -> LumosXTransformer3DModel:
+    """The model with its first weights, float32, on the CPU. The same seed gives the same weights.
+
+    Raises:
+        InputError: `model.transformer` does not describe one, or `model.init_from` names nothing.
+    """
+    torch.manual_seed(config.run.seed)
+    options = config.model.transformer
+    try:
+        if config.model.init_from is None:
+            model = LumosXTransformer3DModel(**options)
+            init_weights(model)
+            return model
+        place = starting_place(config)
+        return LumosXTransformer3DModel.from_pretrained(place, subfolder="transformer", **options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model.transformer: {error}") from error
+
+
+def starting_place(config: Config) -> str:
+    """Folder or repository of the checkpoint that `model.init_from` names: a run's, or any.
+
+    Raises:
+        InputError: there is none.
+    """
+    name = config.model.init_from
+    assert name is not None
+    run = Path(config.run.root) / name
+    if (run / "export").is_dir():
+        return str(run / "export")
+    if run.is_dir():
+        raise InputError(f"model.init_from={name}: {run} has no export yet; finish that run first")
+    try:
+        return str(checkpoint_path(name))
+    except InputError as error:
+        if names_repository(name):
+            return name
+        raise InputError(f"model.init_from={name}: no run of that name in {config.run.root}, and {error}") from error
+
+
+def init_weights(model: LumosXTransformer3DModel) -> None:
+    """Wan's initialisation: Xavier matrices, a small time embedding, a head that starts at zero.
+
+    The text embedding starts at full size: Wan's small one left the words unused for thousands of steps.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    nn.init.xavier_uniform_(model.patch_embedding.weight.flatten(1))
+    time_embedder = model.condition_embedder.time_embedder
+    for linear in (time_embedder.linear_1, time_embedder.linear_2):
+        nn.init.normal_(linear.weight, std=0.02)
+    nn.init.zeros_(model.proj_out.weight)
