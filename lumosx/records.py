@@ -194,11 +194,6 @@ class ClipRecord(Model):
         """One line of JSON, the same for equal records."""
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
-    @property
-    def seconds(self) -> float:
-        """How long the video is."""
-        return self.frames / self.fps
-
     def pictures(self) -> Iterator[Picture]:
         """Every picture, in the order of a scene's entities: background, objects, each subject's."""
         for part in [*([self.background] if self.background else []), *self.objects]:
@@ -257,7 +252,7 @@ def _described(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{place}: is missing; add it"
     text = problem["msg"].removeprefix("Value error, ")
-    shown = "" if problem["type"] == "value_error" else f", not {str(problem['input'])[:60]!r}"
+    shown = "" if problem["type"] == "value_error" else f", not {repr(problem['input'])[:60]}"
     return f"{place}: {text}{shown}".removeprefix(": ")
 
 

@@ -7,7 +7,6 @@ measurement of the last one (RUN/binding.json) wrote.
 
 import argparse
 import json
-import platform
 import shutil
 from pathlib import Path
 from statistics import fmean
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from lumosx.data.batch import Bucket
 from lumosx.files import atomic, sha256_of
 from lumosx.models import LumosXTransformer3DModel, SpaceToDepthCodec
 from lumosx.playground import World
@@ -68,27 +68,24 @@ def main(runs: list[Path], checkpoint: Path) -> None:
 
 
 def log(runs: list[Path]) -> list[dict[str, Any]]:
-    """The runs' logs, one after the other. A run that was resumed logged some steps twice; the last one counts."""
-    records = []
-    for phase, run in enumerate(runs, 1):
-        by_step = {}
-        for line in (run / "log.jsonl").read_text().splitlines():
-            record = json.loads(line)
-            by_step[record["step"]] = {"phase": phase, **record}
-        records += [by_step[step] for step in sorted(by_step)]
-    return records
+    """The runs' logs, one after the other."""
+    return [
+        {"phase": phase, **json.loads(line)}
+        for phase, run in enumerate(runs, 1)
+        for line in (run / "log.jsonl").read_text().splitlines()
+    ]
 
 
 def phase_row(number: int, run: Path) -> str:
     """One phase as a row of the card's first table."""
     config: Any = OmegaConf.load(run / "config.yaml")
     data, objective = config["data"], config["objective"]
-    records = [record for record in log([run]) if record["step"] <= config["train"]["steps"]]
-    steps = records[-1]["step"]
+    records = [record for record in log([run]) if "loss" in record]
+    steps, batch = records[-1]["step"], config["train"]["batch"]
     hours = steps * fmean(record["seconds_per_step"] for record in records) / 3600
     shares = ", ".join(f"{share:.0%} {n}" for n, share in enumerate(data["subjects"], 1))
     return (
-        f"| phase {number} | {steps:,} steps of {data['clips']} clips x {data['noises']} noises, {steps * data['clips']:,} clips, "
+        f"| phase {number} | {steps:,} steps of {batch} clips x {data['noises']} noises, {steps * batch:,} clips, "
         f"none seen twice; people a clip: {shares}; {data['placed']:.0%} of captions say who stands where; sigma "
         f"{objective['distribution']}, shift {objective['shift']:g}; {hours:.1f} h |"
     )
@@ -102,10 +99,10 @@ def facts(runs: list[Path]) -> dict[str, Any]:
     model = LumosXTransformer3DModel.from_pretrained(run / "export" / "transformer")
     text = json.loads((run / "export" / "text_encoder" / "config.json").read_text())
     accuracy = json.loads((Path(config["model"]["text_encoder"]).parent / "accuracy.json").read_text())
-    data, generation = config["data"], config["model"]["generation"]
+    bucket, generation = Bucket.parse(config["data"]["buckets"][0]), config["model"]["generation"]
     return {
-        "size": f"{data['width']} x {data['height']} pixels",
-        "frames": data["frames"],
+        "size": f"{bucket.width} x {bucket.height} pixels",
+        "frames": bucket.frames,
         "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
         "layers": model.config.num_layers,
         "width": model.config.num_attention_heads * model.config.attention_head_dim,
@@ -124,11 +121,8 @@ def facts(runs: list[Path]) -> dict[str, Any]:
 
 
 def machine(run: Path) -> dict[str, str]:
-    """What the run was trained on. Runs of before machine.json trained on one thread of a CPU like this one."""
-    path = run / "machine.json"
-    if not path.is_file():
-        return {"machine": f"{platform.machine()} CPU, one thread", "torch": torch.__version__}
-    made = json.loads(path.read_text())
+    """What the run was trained on."""
+    made = json.loads((run / "machine.json").read_text())
     device = f"{made['processor']}, {made['threads']} thread{'s' if made['threads'] > 1 else ''}"
     return {"machine": device if made["device"] == "cpu" else f"{made['device']}, {device}", "torch": made["torch"]}
 

@@ -5,7 +5,8 @@
 
 A file is named by the digest of everything that its tensors depend on, so a cache can be filled again after any change
 and only what changed is made anew; several settings can share a folder. A file carries a digest of its tensors, which
-every read verifies. Media are hashed when the cache is filled, not in training.
+every read verifies. Media are hashed when the cache is filled, not in training. Files appear whole or not at all; what
+a killed process was writing stays behind under a hidden name (.*.part).
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from lumosx.data.examples import Described, Reading
 from lumosx.errors import InputError
 from lumosx.files import atomic, write_json
 
-FORMAT = "lumosx.cache/1"
+FORMAT = "lumosx.cache/1"  # part of every name: to be raised when clips are read, varied or encoded in another way
 AGAIN = "run `lumosx cache` with the settings of this run again"
 
 
@@ -103,7 +104,7 @@ def read_entry(folder: Path, key: str) -> dict[str, Tensor]:
         raise InputError(f"{path} is missing; {AGAIN}") from error
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is damaged ({error}); {AGAIN}, which replaces it") from error
-    if facts.get("key") != key or facts.get("tensors") != _tensor_digest(tensors):
+    if facts != _facts(key, tensors):
         raise InputError(f"{path} is damaged: its tensors are not those that were written; {AGAIN}, which replaces it")
     return tensors
 
@@ -112,7 +113,7 @@ def write_entry(folder: Path, key: str, tensors: Mapping[str, Tensor], dtype: to
     """Writes the tensors of a file in the type `dtype`, atomically."""
     stored = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
     with atomic(_path(folder, key)) as temporary:
-        save_file(stored, temporary, {"key": key, "tensors": _tensor_digest(stored)})
+        save_file(stored, temporary, _facts(key, stored))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -181,9 +182,10 @@ def digest_of(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+def _facts(key: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """The metadata of a file. One entry, because several would be written in random order."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return {"key and digest of the tensors": f"{key} {digest.hexdigest()}"}

@@ -7,19 +7,20 @@ drop           what this visit does without: text, references.           Keyed b
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from lumosx.data.batch import Bucket
 from lumosx.data.config import DataConfig
 from lumosx.data.frames import read_window
 from lumosx.data.keyed import keyed_chance, keyed_generator
+from lumosx.data.rows import shuffled, with_references
 from lumosx.data.sampler import Pick
 from lumosx.errors import InputError
 from lumosx.records import ClipRecord, Picture
@@ -115,8 +116,8 @@ def describe(record: ClipRecord, pick: Pick, bucket: Bucket, reading: Reading) -
         SceneError: a word is not in the caption, or cannot be bound.
     """
     choice = _choose(record, pick, bucket, reading)
-    stand_ins: dict[str, Image.Image] = {}
-    scene = record.scene(lambda pictures: _stand_in(choice.picture(pictures), stand_ins))
+    numbers: dict[str, int] = {}
+    scene = record.scene(lambda pictures: _stand_in(choice.picture(pictures), numbers))
     binding = reading.bind(scene, record.id, choice.draw)
     pictures = []
     for entity in binding.references:
@@ -142,7 +143,7 @@ def scene_of(
     def image(pictures: list[Picture]) -> dict[str, Any]:
         picture = choice.picture(pictures)
         with _named(picture.image):
-            return picture.in_scene(Image.open(open_file(picture.image), formats=FORMATS))
+            return picture.in_scene(_opened(open_file(picture.image)))
 
     size = f"{bucket.width}x{bucket.height}"
     return record.scene(image) | {"generation": {"size": size, "frames": bucket.frames, "fps": reading.data.fps}}
@@ -205,53 +206,6 @@ def drop(layout: TokenLayout, sample: str, reading: Reading) -> Kept:
     return Kept(layout, rows, text=True)
 
 
-def with_references(layout: TokenLayout, rows: Sequence[int]) -> TokenLayout:
-    """The layout of these references alone, as if the scene stated the others without a picture: what a lost member is
-    called stays its subject's."""
-    lost = [row for row in range(len(layout.references)) if row not in rows]
-    if not lost:
-        return layout
-    subject_words = layout.subject_words
-    for row in lost:
-        subject = layout.subjects[row]
-        if subject is not None:
-            if subject_words is None:
-                people = 1 + max(other for other in layout.subjects if other is not None)
-                subject_words = torch.zeros(people, layout.text_length, dtype=torch.bool)
-            named = torch.arange(len(subject_words)) == subject
-            subject_words = subject_words | (named[:, None] & layout.words[row])
-    return TokenLayout(
-        layout.video, [layout.references[row] for row in rows], layout.words[list(rows)], subject_words,
-        r2pe=layout.r2pe, csam=layout.csam, mcam_ratio=layout.mcam_ratio, rules=layout.rules,
-    )  # fmt: skip
-
-
-def shuffled(binding: Binding, generator: torch.Generator) -> Binding:
-    """The binding with its subjects in random order, and each one's attributes too, behind the face.
-
-    Words keep their owners: they were bound in the order of the scene.
-    """
-    subjects = [entity.subject for entity in binding.references]
-    people = 1 + max([subject for subject in subjects if subject is not None], default=-1)
-    people = max(people, len(binding.subject_words or ()))
-    order = torch.randperm(people, generator=generator).tolist()
-    rows = [row for row, subject in enumerate(subjects) if subject is None]
-    for subject in order:
-        own = [row for row, other in enumerate(subjects) if other == subject]
-        faces = [row for row in own if binding.references[row].kind == "face"]
-        others = [row for row in own if row not in faces]
-        rows += faces + [others[place] for place in torch.randperm(len(others), generator=generator).tolist()]
-    renumbered = {subject: number for number, subject in enumerate(order)}
-    references = tuple(
-        replace(entity, subject=None if entity.subject is None else renumbered[entity.subject])
-        for entity in (binding.references[row] for row in rows)
-    )
-    subject_words = binding.subject_words and [binding.subject_words[subject] for subject in order]
-    return replace(
-        binding, references=references, words=[binding.words[row] for row in rows], subject_words=subject_words
-    )
-
-
 @dataclass(frozen=True)
 class _Choice:
     """The window of a pick, frames `first` to `last` of the stored video, and its pictures."""
@@ -282,20 +236,25 @@ def _choose(record: ClipRecord, pick: Pick, bucket: Bucket, reading: Reading) ->
     return _Choice(draw, first, first + span, data.other_frames)
 
 
-def _stand_in(picture: Picture, known: dict[str, Image.Image]) -> Image.Image:
-    """A pixel in the place of a picture, whose words are bound before it is read. Each picture has its own, so that
-    one face for two people is still found."""
-    number = len(known)
-    pixel = known.setdefault(
-        f"{picture.image} {picture.crop}", Image.new("RGB", (1, 1), (number % 256, number // 256, 0))
-    )
+def _stand_in(picture: Picture, numbers: dict[str, int]) -> Image.Image:
+    """A pixel in the place of a picture, whose words are bound before it is read. Each picture has a colour of its own,
+    so that one face for two people is still found."""
+    number = numbers.setdefault(f"{picture.image} {picture.crop}", len(numbers))
+    pixel = Image.new("RGB", (1, 1), (number % 256, number // 256, 0))
     pixel.info["picture"] = picture
     return pixel
 
 
 def _stored(picture: Picture, file: BinaryIO) -> ImageSpec:
     crop = None if picture.crop is None else (picture.crop[0], picture.crop[1], picture.crop[2], picture.crop[3])
-    return ImageSpec(None, Image.open(file, formats=FORMATS), crop, picture.fit or "pad", picture.pad)
+    return ImageSpec(None, _opened(file), crop, picture.fit or "pad", picture.pad)
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:  # its own words name an address in memory
+        raise InputError(f"not an image; use one of {', '.join(FORMATS)}") from error
 
 
 @contextmanager

@@ -47,8 +47,8 @@ def probe(stream: BinaryIO) -> Probe:
                 times.append(packet.pts)
             if first is None:
                 first = next(iter(packet.decode()), None)
-        if not isinstance(first, VideoFrame) or video.time_base is None:
-            raise InputError("holds no frame")
+        if not isinstance(first, VideoFrame) or not times or video.time_base is None:
+            raise InputError("holds no frame with a time stamp")
         span = float((max(times) - min(times)) * video.time_base)
         fps = (len(times) - 1) / span if span else float(video.average_rate or 0)
         if not fps:
@@ -89,9 +89,10 @@ def read_window(stream: BinaryIO, start: float, frames: int, fps: float, width: 
 def _opened(stream: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         with av.open(stream, "r") as container:
-            if not container.streams.video:
+            video = container.streams.best("video")
+            if not isinstance(video, VideoStream):
                 raise InputError("holds no video")
-            yield container, container.streams.video[0]
+            yield container, video
     except av.FFmpegError as error:
         raise InputError(f"is no video that can be read ({error.strerror})") from error
 
@@ -100,8 +101,8 @@ def _timed(container: InputContainer, video: VideoStream, start: float) -> Itera
     """Frames with their seconds since the video's beginning, the first of them not behind `start`, if one is not."""
     assert video.time_base is not None
     origin, tick = video.start_time or 0, float(video.time_base)
-    for target in (start, 0.0):  # an index may lead behind the target: it sorts frames by when they are decoded
-        container.seek(origin + int(target / tick), stream=video)
+    for target in (origin + int(start / tick), 0):  # a seek may end behind its target, in HEVC with open groups
+        container.seek(target, stream=video)
         timed = (((frame.pts - origin) * tick, frame) for frame in container.decode(video) if frame.pts is not None)
         first = next(timed, None)
         if first is not None and (first[0] <= start + TIE or not target):

@@ -1,5 +1,6 @@
 """From a source of clips to the steps of a run: one item is one rank's share of one step, as micro-batches."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, takewhile
@@ -105,7 +106,8 @@ def training_steps(
         batch_size=None,
         sampler=plans,
         num_workers=source.reading.data.workers,
-        generator=torch.Generator(),  # else each start of the loader would draw from the global one
+        generator=torch.Generator(),  # the loader draws a seed; not from the run's own generator
+        worker_init_fn=_leave_group,
     )
     for step in loader:
         if isinstance(step, InputError):
@@ -205,3 +207,10 @@ class _Steps(Dataset[StepData | InputError]):
                 else:
                     examples[place] = item
         return [examples[place] for place in range(len(picks))], broken
+
+
+def _leave_group(worker: int) -> None:
+    """A signal to the run's process group (Ctrl-C, a scheduler's warning) is the trainer's to handle: it saves, and
+    would not be able to if its workers had gone."""
+    del worker
+    os.setpgrp()

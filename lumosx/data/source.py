@@ -104,6 +104,31 @@ class Records:
         ids = [record.id for record in self.store.records]
         return StepSampler(ids, self.pools, seed=self.reading.seed, batch=batch)
 
+    def read(self, picks: Sequence[Pick], bucket: Bucket) -> list[Example | Broken]:
+        examples: list[Example | Broken] = []
+        for pick in picks:
+            try:
+                examples.append(self._read(pick, bucket))
+            except InputError as error:
+                examples.append(Broken(pick.sample, str(error)))
+        return examples
+
+    def fixed(self, clips: int) -> FixedSet:
+        records, note = self.store.records, ""
+        nearest = nearest_buckets(records, self._buckets, self.reading.data.fps).tolist()
+        usable = [index for index, place in enumerate(nearest) if place >= 0]
+        held_out = [index for index in usable if records[index].split == "validation"]
+        # by a hash of their names, so that clips which are added later change the set as little as possible
+        hashed = sorted(held_out or usable, key=lambda index: hashlib.sha256(records[index].id.encode()).digest())
+        chosen = hashed[:clips]
+        if not held_out:
+            note = f"no clip has split: validation; the validation loss is that of {len(chosen)} clips of the training"
+        groups = [
+            (bucket, [Pick(f"{records[i].id}#fixed", i, 0) for i in chosen if nearest[i] == place])
+            for place, bucket in enumerate(self._buckets)
+        ]
+        return FixedSet(Records(unvaried(self.reading), self.store), [group for group in groups if group[1]], note)
+
     def fixed_scenes(self, clips: int) -> list[dict[str, Any]]:
         how, records = unvaried(self.reading), self.store.records
         return [
@@ -123,43 +148,16 @@ class Records:
         """What a pick shows, see `examples.describe`."""
         return describe(self.store.records[pick.index], pick, bucket, self.reading)
 
-    def read(self, picks: Sequence[Pick], bucket: Bucket) -> list[Example | Broken]:
-        examples: list[Example | Broken] = []
-        for pick in picks:
-            try:
-                examples.append(self._read(pick, bucket))
-            except InputError as error:
-                examples.append(Broken(pick.sample, str(error)))
-        return examples
-
-    def fixed(self, clips: int) -> FixedSet:
-        records, note = self.store.records, ""
-        nearest = nearest_buckets(records, self._buckets, self.reading.data.fps).tolist()
-        usable = [index for index, place in enumerate(nearest) if place >= 0]
-        held_out = [index for index in usable if records[index].split == "validation"]
-        if not held_out:
-            note = f"no clip has split: validation, so the validation loss is measured on {clips} clips of the training"
-        # by a hash of their names: clips that are added later change the set as little as possible
-        chosen = sorted(held_out or usable, key=lambda index: hashlib.sha256(records[index].id.encode()).digest())[
-            :clips
-        ]
-        groups = [
-            (bucket, [Pick(f"{records[i].id}#fixed", i, 0) for i in chosen if nearest[i] == place])
-            for place, bucket in enumerate(self._buckets)
-        ]
-        return FixedSet(Records(unvaried(self.reading), self.store), [group for group in groups if group[1]], note)
-
     def _read(self, pick: Pick, bucket: Bucket) -> Example:
         described = self.describe(pick, bucket)
         kept = drop(described.layout, pick.sample, self.reading)
         if self.cache is not None:
-            video, references, text = self.cache.read(described)
-            return Example(
-                pick.sample, video, references[:, kept.rows], text if kept.text else self.cache.empty_text, kept.layout
-            )
-        video, references = read_pixels(described, self.store.open, self.reading.data.augment)
-        text = described.token_ids if kept.text else self.reading.tokenizer("").input_ids
-        return Example(pick.sample, video, references[kept.rows], torch.tensor(text), kept.layout)
+            video, latents, text = self.cache.read(described)
+            text = text if kept.text else self.cache.empty_text
+            return Example(pick.sample, video, latents[:, kept.rows], text, kept.layout)
+        video, pictures = read_pixels(described, self.store.open, self.reading.data.augment)
+        ids = described.token_ids if kept.text else self.reading.tokenizer("").input_ids
+        return Example(pick.sample, video, pictures[kept.rows], torch.tensor(ids), kept.layout)
 
 
 def unvaried(reading: Reading) -> Reading:

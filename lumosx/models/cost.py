@@ -84,7 +84,12 @@ def _linear(inputs: int, outputs: int) -> int:
     return inputs * outputs + outputs
 
 
-def forward_flops(config: Config, layouts: Sequence[TokenLayout], copies: int = 1) -> Flops:
+def forward_flops(config: Config, layouts: Sequence[TokenLayout], copies: int = 1) -> int:
+    """FLOPs of a forward pass; see `flops_by_part`."""
+    return flops_by_part(config, layouts, copies).total
+
+
+def flops_by_part(config: Config, layouts: Sequence[TokenLayout], copies: int = 1) -> Flops:
     """FLOPs of a forward pass.
 
     Args:
@@ -159,7 +164,7 @@ def activations(
     """Bytes of activations of a training pass without compilation, which keeps less.
 
     Args:
-        layouts, copies: as for `forward_flops`.
+        layouts, copies: as for `flops_by_part`.
         checkpointing: "none", "full" or "selective".
         precision: "fp32" or "bf16".
     """

@@ -16,6 +16,7 @@ class Gpu:
 
     name: str
     peak: float  # bf16 FLOP/s, dense, accumulated in float32
+    peak_fp32: float  # FLOP/s in float32 proper, which PyTorch computes products in by default
     memory: int  # bytes, as nvidia-smi reports them
     source: str
     efficiency: float
@@ -31,13 +32,13 @@ _HOPPER = (
 GPUS = {
     gpu.name: gpu
     for gpu in (
-        Gpu("A100", 312e12, 81920 * _MIB, "NVIDIA A100 80GB data sheet, SXM", 0.55,
+        Gpu("A100", 312e12, 19.5e12, 81920 * _MIB, "NVIDIA A100 80GB data sheet, SXM", 0.55,
             "57 % MFU published for a language model with selective checkpointing (torchtitan)"),
-        Gpu("H20", 148e12, 97871 * _MIB, "NVIDIA H20 data sheet, 96 GB", 0.75,
+        Gpu("H20", 148e12, 44e12, 97871 * _MIB, "NVIDIA H20 data sheet, 96 GB", 0.75,
             "79 % of the peak published for attention of this network in sampling, 89 % at best"),
-        Gpu("H100", 989e12, 81559 * _MIB, "NVIDIA H100 data sheet, SXM, 80 GB", 0.54, _HOPPER),
-        Gpu("H200", 989e12, 143771 * _MIB, "NVIDIA H200 data sheet, SXM", 0.54, _HOPPER),
-        Gpu("4090", 165.2e12, 24564 * _MIB, "NVIDIA Ada architecture white paper, RTX 4090", 0.55,
+        Gpu("H100", 989e12, 67e12, 81559 * _MIB, "NVIDIA H100 data sheet, SXM, 80 GB", 0.54, _HOPPER),
+        Gpu("H200", 989e12, 67e12, 143771 * _MIB, "NVIDIA H200 data sheet, SXM", 0.54, _HOPPER),
+        Gpu("4090", 165.2e12, 82.6e12, 24564 * _MIB, "NVIDIA Ada architecture white paper, RTX 4090", 0.55,
             "as for the A100, whose kernels it runs; not measured"),
     )
 }  # fmt: skip

@@ -41,8 +41,8 @@ def size_of(group: Group) -> int:
 
 
 def own_tokens(x: Tensor, group: Group) -> Tensor:
-    """This rank's slice of [n, tokens, ...]."""
-    return x if group is None else x.chunk(group.size(), dim=1)[group.rank()]
+    """This rank's slice of [n, tokens, ...], copied: a view would keep all of `x` in memory."""
+    return x if group is None else x.chunk(group.size(), dim=1)[group.rank()].clone()
 
 
 def own_heads(x: Tensor, group: Group) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, DiffusionPipeline, SchedulerMixin
+from diffusers.loaders import WanLoraLoaderMixin
 from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
@@ -53,8 +54,8 @@ class Branch:
     cache: ReferenceCache | None = None
 
 
-class LumosXPipeline(DiffusionPipeline):
-    """Samples clips of a scene.
+class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
+    """Samples clips of a scene. LoRAs of Wan and of LumosX load with diffusers' `load_lora_weights`.
 
     Args:
         tokenizer, text_encoder, transformer: as in Wan2.1.
@@ -65,6 +66,7 @@ class LumosXPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "text_encoder->vae->transformer"
+    _lora_loadable_modules = ["transformer"]  # noqa: RUF012  # Wan2.2 has two
     # Any: diffusers types the attributes of a configuration as a plain dict
     config: Any
     tokenizer: Any

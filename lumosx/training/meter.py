@@ -43,7 +43,7 @@ class Meter:
             for layout in batch.layouts:
                 self._tokens += len(layout) + (self.noises - 1) * layout.video_tokens
             # forward and backward; activations that are computed again are no useful work
-            self._flops += 3 * forward_flops(self.model_config, batch.layouts, self.noises).total
+            self._flops += 3 * forward_flops(self.model_config, batch.layouts, self.noises)
 
     def figures(self) -> dict[str, float]:
         """The means of the stretch; rates are of all ranks together, memory is this rank's. Starts a new one."""

@@ -1,10 +1,11 @@
-"""The transformer that a run trains: made new, or taken from where the run starts."""
+"""The models of a run: the transformer that it trains, made new or taken from where it starts, and the frozen parts."""
 
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from lumosx.data.encoder import Encoder
 from lumosx.errors import InputError
 from lumosx.models import LumosXTransformer3DModel
 from lumosx.paths import checkpoint_path, names_repository
@@ -28,6 +29,12 @@ def build_model(config: Config) -> LumosXTransformer3DModel:
         return LumosXTransformer3DModel.from_pretrained(place, subfolder="transformer", **options)
     except (TypeError, ValueError) as error:
         raise InputError(f"model.transformer: {error}") from error
+
+
+def open_encoder(config: Config, device: torch.device) -> Encoder:
+    """The frozen text encoder and codec. umT5 has 5.7 G parameters: a bf16 run holds them in bf16, as Wan does."""
+    dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
+    return Encoder.open(config.model.text_encoder, config.model.codec, device, dtype)
 
 
 def starting_place(config: Config) -> str:

@@ -1,6 +1,7 @@
 """The processes of a run: who they are, which data is theirs, and how they agree."""
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,6 +90,8 @@ def joined(config: ParallelConfig) -> Iterator[Ranks]:
             f"parallel.sequence={config.sequence}: {size} processes cannot be grouped by it; "
             f"start a multiple of {config.sequence}"
         )
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each tensor from a loader's worker takes one
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", local)

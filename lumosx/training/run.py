@@ -26,8 +26,8 @@ FREE = (
 )  # fmt: skip
 
 
-# Lists that a run keeps, a JSON line an entry, each with its step.
-LISTS = ("log.jsonl", "skipped.jsonl", "broken.jsonl")
+# Lists that a run keeps beside its log, a JSON line an entry, each with its step.
+LISTS = ("skipped.jsonl", "broken.jsonl")
 
 
 def append_line(path: Path, facts: dict[str, Any]) -> None:

@@ -12,7 +12,6 @@ from PIL import Image
 from lumosx.files import atomic
 from lumosx.pipelines import LumosXPipeline, Result
 from lumosx.pipelines.video import write_clip
-from lumosx.playground import World
 from lumosx.scene import Scene
 from lumosx.training.ranks import Ranks
 
@@ -27,16 +26,6 @@ class _Sampled:
     name: str
     clip: bytes  # MP4
     sheet: bytes  # PNG
-
-
-def playground_scenes(count: int, size: tuple[int, int], frames: int) -> list[dict[str, Any]]:
-    """The first scenes of the playground's split "validation", in the scene format.
-
-    Args:
-        size: (width, height) of the clips in pixels.
-    """
-    clips = World(size, frames).render(range(count), split="validation")
-    return [clips.scene(index) for index in range(count)]
 
 
 def sample_clips(

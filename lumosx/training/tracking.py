@@ -4,7 +4,6 @@ The trackers are spoken to directly. Those of accelerate would first make its pr
 backend of the whole process before the engine that trains could.
 """
 
-import json
 import math
 import re
 import shutil
@@ -15,9 +14,9 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from lumosx.errors import InputError
-from lumosx.files import atomic
 from lumosx.training.config import Config
 from lumosx.training.ranks import Ranks
+from lumosx.training.run import append_line, rewind_lines
 
 Figures = Mapping[str, float]
 
@@ -49,18 +48,14 @@ class Tracker:
         if not self._is_main:
             return
         valid = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-        with self._log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **valid}) + "\n")
+        append_line(self._log, {"step": step, **valid})
         for sink in self._sinks:
             sink.log(step, figures)
 
     def rewind(self, step: int) -> None:
         """Drops what was logged behind `step`, where the run goes on; a run that starts anew rewinds to 0."""
-        if self._is_main and self._log.exists():
-            lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
-            whole = [line for line in lines if line.endswith("\n")]  # a kill may have cut the last one
-            with atomic(self._log) as temporary:
-                temporary.write_text("".join(line for line in whole if json.loads(line)["step"] <= step))
+        if self._is_main:
+            rewind_lines(self._log, step)
         for sink in self._sinks:
             sink.rewind(step)
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from lumosx.data.batch import Batch, EncodedBatch, StepData
-from lumosx.data.encoder import Encoder
 from lumosx.data.examples import Reading
 from lumosx.data.loader import Share, open_source, training_steps, validation_batches
 from lumosx.errors import InputError
@@ -24,11 +23,12 @@ from lumosx.training.checks import check
 from lumosx.training.config import Config
 from lumosx.training.ema import Ema
 from lumosx.training.engines import make_engine
+from lumosx.training.engines.base import precision
 from lumosx.training.export import expect_settings, export_run, make_pipeline
 from lumosx.training.guard import Guard
 from lumosx.training.lora import add_lora
 from lumosx.training.meter import Meter
-from lumosx.training.model import build_model
+from lumosx.training.model import build_model, open_encoder
 from lumosx.training.objective import Objective
 from lumosx.training.optim import rate, set_rate
 from lumosx.training.ranks import Ranks
@@ -53,7 +53,7 @@ class Trainer:
             torch.set_num_threads(config.train.threads)
         self.config, self.ranks, self.folder = config, ranks, config.folder
         expect_settings(config.model.generation)  # used at the end only, but a mistake in it shows now
-        self.encoder = Encoder.open(config.model.text_encoder, config.model.codec, ranks.device)
+        self.encoder = open_encoder(config, ranks.device)
         model = build_model(config)
         if config.lora is not None:
             add_lora(model, config.lora)
@@ -73,7 +73,7 @@ class Trainer:
             csam=config.model.csam,
             rules=model_config.rules,
         )
-        self.source = open_source(reading)
+        self.source = open_source(reading, self.encoder)
         self.share = Share(config.train.batch, config.train.micro_batch, ranks.data_rank, ranks.data_size)
         self.guard = Guard(config.guard)
         self.tracker = Tracker(config, ranks)
@@ -122,6 +122,9 @@ class Trainer:
             write_facts(self.config, self.ranks.device)
             for name in LISTS:
                 rewind_lines(self.folder / name, self.step)
+        self.tracker.rewind(self.step)
+        for note in self.source.notes:
+            self.tracker.note(f"note: {note}")
         self.meter = Meter(self.config, self.engine.model.config, self.ranks)
 
     def _steps(self) -> Iterator[StepData]:
@@ -150,6 +153,7 @@ class Trainer:
             self.ema.update(self.step)
         else:
             self.engine.skip()
+            self.tracker.note(f"step {self.step + 1}: update left out, {reason}")
             if self.ranks.is_main:
                 facts = {"step": self.step + 1, "reason": reason, "loss": mean, "norm": norm, "samples": data.order}
                 append_line(self.folder / "skipped.jsonl", facts)
@@ -213,7 +217,8 @@ class Trainer:
             if settings.samples:
                 pipeline = make_pipeline(self.config, self.encoder, self.engine.model)
                 scenes = self.source.fixed_scenes(settings.samples)
-                sample_clips(pipeline, scenes, self.folder / "samples" / f"step-{self.step:08d}", self.ranks)
+                with precision(self.config.train.precision, self.ranks.device):
+                    sample_clips(pipeline, scenes, self.folder / "samples" / f"step-{self.step:08d}", self.ranks)
         self.tracker.log(self.step, {f"validation/{name}": value for name, value in figures.items()})
         self.meter.restart()  # what this took is not the training's time
 
@@ -252,8 +257,7 @@ class Trainer:
         if self.config.run.accept_changes:
             self.position.pop("clips", None)  # the sampler's note of what it drew from
         set_rng_state(state["rng"][f"rank{self.ranks.rank}"], self.ranks.device)  # last: what is above may draw
-        if self.ranks.is_main:
-            print(f"goes on with {folder}", flush=True)
+        self.tracker.note(f"goes on with {folder}")
 
     def _stop(self) -> None:
         self.checkpoints.finish()

@@ -1,45 +1,5 @@
-"""Starts real processes over gloo, each running checks of a worker script, and brings back what became of them."""
+"""The helpers are in launching.py: several folders have a conftest, and a name stands for one of them only."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
+from launching import expect, launch
 
-import pytest
-
-HERE = Path(__file__).parent
-
-
-def launch(worker: str, processes: int, checks: list[str], folder: Path, seconds: float = 200) -> dict[str, str]:
-    """Runs `checks` of the worker one after the other on every process.
-
-    Args:
-        folder: where the checks may write; one of several launches finds what another left.
-
-    Returns:
-        For each check "" or what went wrong on some rank.
-    """
-    results = folder / f"results-{processes}.json"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command += [str(HERE / worker), str(folder), str(results), *checks]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    pipe, joined = subprocess.PIPE, subprocess.STDOUT
-    with subprocess.Popen(
-        command, stdout=pipe, stderr=joined, text=True, env=environment, start_new_session=True
-    ) as run:
-        try:
-            output, _ = run.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(run.pid, signal.SIGKILL)  # with the workers, which would outlive their launcher
-            pytest.fail(f"{' '.join(checks)}: no end after {seconds} s\n{run.communicate()[0]}", pytrace=False)
-    if run.returncode:
-        pytest.fail(f"{' '.join(command)}\n{output}", pytrace=False)
-    return json.loads(results.read_text())
-
-
-def expect(results: dict[str, str], check: str) -> None:
-    """Fails with what a rank said."""
-    if results[check]:
-        pytest.fail(results[check], pytrace=False)
+__all__ = ["expect", "launch"]

@@ -1,67 +1,198 @@
 """Checks of the engines, each against one process."""
 
+import copy
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from worker import ALONE, Course, check, expect_same, main, run, tiny_config
+import torch
+import torch.distributed.checkpoint as dcp
+import torch.nn.functional as F
+from peft import LoraConfig
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from worker import (
+    ALONE,
+    Course,
+    build,
+    check,
+    expect_same,
+    loss_of,
+    main,
+    tiny_batch,
+    tiny_config,
+    tiny_model,
+    train,
+)
 
+from lumosx.models import LumosXTransformer3DModel
+from lumosx.training.config import OptimConfig
+from lumosx.training.engines import Engine
+from lumosx.training.optim import ShardedMuon, make_optimizers
 from lumosx.training.ranks import Ranks
+
+STEPS = range(3)
+
+
+def adapted() -> LumosXTransformer3DModel:
+    model = tiny_model()
+    model.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_out.0"], init_lora_weights="gaussian"))
+    return model
 
 
 @cache
-def alone() -> Course:
-    return run(ALONE, tiny_config("single"))[2]
+def alone(lora: bool = False) -> Course:
+    config = tiny_config("single")
+    engine, ema = build(ALONE, config, adapted() if lora else None)
+    return train(engine, ALONE, config, ema, STEPS)
 
 
-def as_one_process(ranks: Ranks, engine: str, micro_batch: int = 4, **parallel: object) -> None:
-    made, _, course = run(ranks, tiny_config(engine, **parallel), micro_batch)
-    assert made.name == engine
-    expect_same(ranks, course, alone())
+def rest(course: Course) -> Course:
+    """Its last step."""
+    course = copy.copy(course)
+    course.losses, course.norms = course.losses[-1:], course.norms[-1:]
+    return course
 
 
-@check
-def ddp(ranks: Ranks, folder: Path) -> None:
-    as_one_process(ranks, "ddp")
+def locals_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n: (t.to_local() if isinstance(t, DTensor) else t).detach().clone() for n, t in tensors.items()}
 
 
-@check
-def fsdp2(ranks: Ranks, folder: Path) -> None:
-    as_one_process(ranks, "fsdp2")
-
-
-@check
-def hsdp(ranks: Ranks, folder: Path) -> None:
-    as_one_process(ranks, "fsdp2", shard=2)
+@torch.no_grad()
+def plain_loss(engine: Engine) -> float:
+    return float(loss_of(engine, tiny_batch(9, range(1))))
 
 
 @check
-def ddp_accumulates(ranks: Ranks, folder: Path) -> None:
-    as_one_process(ranks, "ddp", micro_batch=1)
+def matches(ranks: Ranks, folder: Path, name: str, variant: str = "") -> None:
+    """Loss, gradient norm, gradients, weights and averages of three steps are those of one process."""
+    del folder
+    config = tiny_config(name)
+    config.parallel.shard = 2 if variant == "copies" else None
+    lora = variant == "lora"
+    engine, ema = build(ranks, config, adapted() if lora else None)
+    assert engine.name == name
+    course = train(engine, ranks, config, ema, STEPS, micro_batch=1 if variant == "accumulating" else 4)
+    expect_same(ranks, course, alone(lora))
 
 
 @check
-def fsdp2_accumulates(ranks: Ranks, folder: Path) -> None:
-    as_one_process(ranks, "fsdp2", micro_batch=1)
+def swaps(ranks: Ranks, folder: Path, name: str) -> None:
+    """Averages in the weights' place and back, with a pass in between; training then goes on as if nothing was."""
+    del folder
+    config = tiny_config(name)
+    engine, ema = build(ranks, config)
+    train(engine, ranks, config, ema, STEPS[:2])
+    weights, averages = locals_of(engine.trained()), locals_of(ema.averages)
+    own = plain_loss(engine)
+    with ema.swapped():
+        inside = locals_of(engine.trained())
+        assert all(torch.equal(inside[n], averages[n]) for n in weights)
+        assert abs(plain_loss(engine) - own) > 1e-4  # averages compute, not weights that a pass left behind
+    after = locals_of(engine.trained())
+    assert all(torch.equal(after[n], weights[n]) for n in weights)
+    assert all(torch.equal(t, averages[n]) for n, t in locals_of(ema.averages).items())
+    course = train(engine, ranks, config, ema, STEPS[2:])
+    expect_same(ranks, course, rest(alone()))
 
 
 @check
-def zero2(ranks: Ranks, folder: Path) -> None:
-    as_one_process(ranks, "zero2")
+def skips(ranks: Ranks, folder: Path, name: str) -> None:
+    """A step that is left out leaves nothing behind."""
+    del folder
+    config = tiny_config(name)
+    engine, ema = build(ranks, config)
+    for last in (False, True):
+        with engine.accumulating(last):
+            engine.backward(loss_of(engine, tiny_batch(7, range(2 * ranks.rank, 2 * ranks.rank + 2))))
+    assert float(engine.clip(0.5)) > 0
+    engine.skip()
+    expect_same(ranks, train(engine, ranks, config, ema, STEPS), alone())
 
 
 @check
-def zero3(ranks: Ranks, folder: Path) -> None:
-    as_one_process(ranks, "zero3")
+def saves(ranks: Ranks, folder: Path, name: str) -> None:
+    config = tiny_config(name)
+    engine, ema = build(ranks, config)
+    train(engine, ranks, config, ema, STEPS[:2])
+    dcp.save({"engine": engine.state_dict(), "ema": ema.state_dict()}, checkpoint_id=folder / name)
 
 
 @check
-def zero2_accumulates(ranks: Ranks, folder: Path) -> None:
-    as_one_process(ranks, "zero2", micro_batch=1)
+def loads(ranks: Ranks, folder: Path, name: str) -> None:
+    """A model of other weights takes over behind the second step."""
+    config = tiny_config(name)
+    torch.manual_seed(1)
+    model = tiny_model()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    engine, ema = build(ranks, config, model)
+    state = {"engine": engine.state_dict(), "ema": ema.state_dict()}
+    dcp.load(state, checkpoint_id=folder / name)
+    engine.load_state_dict(state["engine"])
+    ema.load_state_dict(state["ema"])
+    expect_same(ranks, train(engine, ranks, config, ema, STEPS[2:]), rest(alone()))
 
 
 @check
-def zero3_accumulates(ranks: Ranks, folder: Path) -> None:
-    as_one_process(ranks, "zero3", micro_batch=1)
+def keeps_islands(ranks: Ranks, folder: Path, name: str) -> None:
+    """Under bf16, products of matrices are bf16; norms, modulation and time compute and stay in float32."""
+    del folder
+    config = tiny_config(name)
+    config.train.precision = "bf16"
+    engine, ema = build(ranks, config)
+    seen = defaultdict(set)
+
+    def types(key: str, inputs: Any, output: Any) -> None:
+        seen[key].update(x.dtype for x in (*inputs, output))
+
+    def computes_in_fp32(module: nn.RMSNorm, inputs: Any, output: Tensor) -> None:
+        """On a CPU these answer in the type of the products, but compute in float32."""
+        assert module.weight.dtype == torch.float32
+        exact = F.rms_norm(inputs[0].float(), module.normalized_shape, module.weight, module.eps)
+        assert torch.equal(output, exact.type_as(output))
+        seen["norm_q, norm_k"].add(inputs[0].dtype)
+
+    for path, module in engine.model.named_modules():
+        key = path.rsplit(".", 1)[-1]
+        if key in ("time_embedder", "time_proj", "norm1", "norm2", "norm3", "norm_out"):
+            module.register_forward_hook(lambda _, inputs, output, key=key: types(key, inputs, output))
+        elif key == "to_v":
+            module.register_forward_hook(lambda _, inputs, output, key=key: types(key, (), output))
+        elif key in ("norm_q", "norm_k"):
+            module.register_forward_hook(computes_in_fp32)
+    train(engine, ranks, config, ema, STEPS)
+    assert seen.pop("to_v") == seen.pop("norm_q, norm_k") == {torch.bfloat16}
+    assert len(seen) == 6 and all(types == {torch.float32} for types in seen.values()), seen
+    assert {p.dtype for p in engine.model.parameters()} == {torch.float32}
+    assert {t.dtype for t in (*engine.trained().values(), *ema.averages.values())} == {torch.float32}
+    assert all(tensor.isfinite().all() for tensor in ema.whole().values())
+
+
+@check
+def sharded_muon(ranks: Ranks, folder: Path) -> None:
+    """From the same gradients the very same matrices."""
+    del folder
+    torch.manual_seed(0)
+    whole = nn.ModuleDict({"blocks": nn.Linear(6, 5, bias=False), "norm": nn.LayerNorm(6)})
+    sharded = copy.deepcopy(whole)
+    mesh = ranks.mesh()["shard"]
+    for layer in sharded.values():
+        for name, parameter in list(layer.named_parameters()):
+            setattr(layer, name, nn.Parameter(distribute_tensor(parameter.detach(), mesh, [Shard(0)])))
+    config = OptimConfig(muon_lr=0.02)
+    ours, theirs = make_optimizers(sharded, config), make_optimizers(whole, config)
+    assert isinstance(ours[1], ShardedMuon)
+    for _ in STEPS:
+        for mine, one in zip(sharded.parameters(), whole.parameters(), strict=True):
+            one.grad = torch.randn_like(one)
+            mine.grad = distribute_tensor(one.grad, mesh, [Shard(0)])
+        for optimizer in (*ours, *theirs):
+            optimizer.step()
+    for mine, one in zip(sharded.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(mine.full_tensor(), one.detach())  # pyright: ignore[reportAttributeAccessIssue]
 
 
 if __name__ == "__main__":

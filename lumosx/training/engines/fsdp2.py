@@ -1,5 +1,6 @@
 """PyTorch's FSDP2: every rank holds a part of every weight, and whole blocks only while they compute."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,8 @@ class Fsdp2Engine(SingleEngine):
         # The root too is resharded behind each pass: what stayed whole would outlive a swap of the weights.
         fully_shard(model, mesh=mesh, reshard_after_forward=True)
         register_fsdp_forward_method(model, "encode_references")
+        # of outputs that are views: the trainer changes none in place
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         _check_sharded(model, mesh)
         return model
 

@@ -111,7 +111,9 @@ class ZeroEngine(SingleEngine):
 
     def _states(self) -> list[dict[str, Tensor]]:
         """AdamW's state of every flat shard of masters; as AdamW would begin it if it has made no step."""
-        shards = self.zero.single_partition_of_fp32_groups if self.stage == 2 else self.zero.fp32_partitioned_groups_flat
+        shards = (
+            self.zero.single_partition_of_fp32_groups if self.stage == 2 else self.zero.fp32_partitioned_groups_flat
+        )
         for shard in shards:
             state = self.optimizers[0].state[shard]
             if not state:
@@ -157,9 +159,7 @@ def _initialize(
     try:
         from deepspeed import DeepSpeedEngine
     except ImportError as error:
-        raise InputError(
-            f"parallel.engine=zero{stage} needs DeepSpeed: pip install 'lumosx[deepspeed]'"
-        ) from error
+        raise InputError(f"parallel.engine=zero{stage} needs DeepSpeed: pip install 'lumosx[deepspeed]'") from error
     AcceleratorState._reset_state(reset_partial_state=True)  # it refuses a second plugin, as a second phase brings
     accelerator = Accelerator(
         mixed_precision="no",

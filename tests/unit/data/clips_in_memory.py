@@ -14,12 +14,14 @@ from transformers import AutoTokenizer
 from lumosx.data.batch import Bucket
 from lumosx.data.config import DataConfig
 from lumosx.data.examples import Reading
+from lumosx.data.playground import Playground
 from lumosx.data.source import Records
 from lumosx.data.store import Store
 from lumosx.records import ClipRecord
 
 BRIGHTER = 5  # shades from frame to frame
 FPS = 8.0
+NAMES = [f"clip-{number}" for number in range(6)]
 PROMPT = "A {man:ben} with a hat and glasses stands beside a {man:carl} with a hat in a park. A ball is there."
 COLOURS = {
     "park": "green", "ball": "orange", "ben1": "red", "ben2": "crimson", "ben3": "tomato", "carl": "blue",
@@ -100,6 +102,13 @@ def store_of(*records: ClipRecord, **files: bytes) -> Store:
     return Store(list(records), Memory({"clip.mkv": video(20)} | media | files))
 
 
+def six_clips(**files: bytes) -> Store:
+    """Six clips, each with a video of its own."""
+    own = {f"{name}.mkv": video(20 + number) for number, name in enumerate(NAMES)}
+    clips = [two_men(name, video=f"{name}.mkv", frames=20 + number) for number, name in enumerate(NAMES)]
+    return store_of(*clips, **{**own, **files})
+
+
 def reading(text_encoder: Path, **data: Any) -> Reading:
     """Clips of 32 x 32 and 9 frames at 8 frames a second, nothing dropped."""
     settings = {"text_dropout": 0.0, "fps": FPS, "subjects": [1.0, 1.0], "path": "in memory", "workers": 0}
@@ -109,6 +118,11 @@ def reading(text_encoder: Path, **data: Any) -> Reading:
 def records(text_encoder: Path, store: Store, **data: Any) -> Records:
     """A source over them."""
     return Records(reading(text_encoder, **data), store)
+
+
+def playground(text_encoder: Path, **data: Any) -> Playground:
+    """The playground as a source."""
+    return Playground(reading(text_encoder, path=None, **data))
 
 
 @cache

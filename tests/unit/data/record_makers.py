@@ -1,6 +1,7 @@
 """Clip records of any shape for property tests, and small videos whose frames say their number."""
 
 import io
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,6 @@ def encode(
     options: dict[str, str] | None = None,
 ) -> io.BytesIO:  # fmt: skip
     """A video file; with `times` (in ticks of 1 / `tick` seconds) one frame at each of them."""
-    from fractions import Fraction
-
     file = io.BytesIO()
     with av.open(file, "w", format=kind) as container:
         stream: Any = container.add_stream(codec, rate=fps, options=options or {"crf": "10"})

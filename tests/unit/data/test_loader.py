@@ -1,5 +1,7 @@
 """Steps: the same clips however they are spread over ranks, pieces and workers, and wherever a run goes on."""
 
+import multiprocessing
+import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -7,29 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from clips_in_memory import BRIGHTER, reading, records, store_of, two_men, video
+from clips_in_memory import BRIGHTER, NAMES, playground, reading, records, six_clips, store_of, two_men
 from torch import Tensor
 
 from lumosx.data.batch import Batch, EncodedBatch, StepData
 from lumosx.data.examples import Described
-from lumosx.data.loader import Share, open_source, training_steps, validation_batches
-from lumosx.data.playground import Playground
+from lumosx.data.loader import Share, open_source, training_steps
 from lumosx.data.source import Records, Source
-from lumosx.data.store import Store
 from lumosx.errors import InputError
-
-NAMES = [f"clip-{number}" for number in range(6)]
-
-
-def six_clips(**files: bytes) -> Store:
-    """Six clips, each with a video of its own."""
-    own = {f"{name}.mkv": video(20 + number) for number, name in enumerate(NAMES)}
-    clips = [two_men(name, video=f"{name}.mkv", frames=20 + number) for number, name in enumerate(NAMES)]
-    return store_of(*clips, **{**own, **files})
-
-
-def playground(text_encoder: Path, **data: Any) -> Playground:
-    return Playground(reading(text_encoder, path=None, **data))
 
 
 def steps_of(source: Source, steps: int = 3, share: Share | None = None, **position: Any) -> list[StepData]:
@@ -67,6 +54,23 @@ def test_workers_change_nothing(text_encoder: Path, workers: int) -> None:
 def test_workers_change_nothing_in_the_playground(text_encoder: Path) -> None:
     alone, spread = (steps_of(playground(text_encoder, workers=workers, **VARIED), steps=2) for workers in (0, 1))
     assert clips_of(spread) == clips_of(alone)
+
+
+def test_reading_leaves_the_generator_of_the_run_alone(text_encoder: Path) -> None:
+    """A resumed run starts its loader once more than one that never stopped."""
+    before = torch.get_rng_state()
+    steps_of(records(text_encoder, six_clips(), workers=1, **VARIED), steps=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_workers_outlive_a_signal_to_the_group_of_the_run(text_encoder: Path) -> None:
+    steps = training_steps(records(text_encoder, six_clips(), workers=1), Share(2), steps=50)
+    next(steps)
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None and os.getpgid(worker.pid) != os.getpgid(0)
+    steps.close()  # pyright: ignore[reportAttributeAccessIssue]
+    worker.join(10)
+    assert not worker.is_alive()
 
 
 @pytest.mark.parametrize("kind", ["records", "playground"])
@@ -196,54 +200,6 @@ def test_a_cache_is_asked_for_every_variant_once(text_encoder: Path) -> None:
         for pick in plan.picks:
             sample = source.describe(pick, plan.bucket)
             assert (sample.video, sample.start) in known
-
-
-# validation
-
-
-def test_every_rank_validates_equally_many_clips(text_encoder: Path) -> None:
-    source = playground(text_encoder, buckets=["32x32x9", "32x32x5"])
-    ranks = [validation_batches(source, Share(6, micro_batch=2, rank=rank, size=3), 10) for rank in range(3)]
-    shapes = [[tuple(item.batch.video.shape) for item in batches] for batches in ranks]
-    assert shapes[0] == shapes[1] == shapes[2] == [(2, 3, 9, 32, 32), (2, 3, 5, 32, 32)]
-    counted = [
-        sample
-        for batches in ranks
-        for item in batches
-        for sample, weight in zip(item.batch.samples, item.weights.tolist(), strict=True)
-        if weight
-    ]
-    assert sorted(counted) == sorted(f"validation-{number}" for number in range(10))
-
-
-def test_held_out_clips_are_for_validation_alone(text_encoder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    held = [two_men(f"held-{number}", split="validation") for number in range(3)]
-    store = store_of(two_men("clip"), *held)
-    source = records(text_encoder, store, text_dropout=1.0, reference_dropout=1.0, shuffle=True)
-    (item,) = validation_batches(source, Share(4), 16)
-    assert sorted(item.batch.samples) == ["held-0#fixed", "held-1#fixed", "held-2#fixed"]
-    assert item.weights.tolist() == [1, 1, 1]
-    assert all(len(layout.references) == 7 and bool(layout.words.any()) for layout in item.batch.layouts)
-    assert {sample for step in steps_of(source) for sample in step.order} == {f"clip#{n}" for n in range(12)}
-    assert capsys.readouterr().out == ""
-
-
-def test_without_held_out_clips_some_of_the_training_are_taken(
-    text_encoder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = records(text_encoder, six_clips())
-    four = [item.batch for rank in range(2) for item in validation_batches(source, Share(2, rank=rank, size=2), 4)]
-    assert "no clip has split: validation" in capsys.readouterr().out
-    chosen = {sample for batch in four for sample in batch.samples}
-    more = store_of(*six_clips().records, two_men("another"), **dict.fromkeys([f"{n}.mkv" for n in NAMES], video(26)))
-    (again,) = validation_batches(records(text_encoder, more), Share(8), 4)
-    assert len(chosen & set(again.batch.samples)) >= 3  # a clip that is added hardly changes the set
-
-
-def test_a_broken_clip_of_the_fixed_set_is_said(text_encoder: Path) -> None:
-    source = records(text_encoder, store_of(two_men("clip", split="validation"), **{"carl.png": b"torn"}))
-    with pytest.raises(InputError, match=r"validation set(.|\n)*clip#fixed: carl\.png"):
-        validation_batches(source, Share(), 4)
 
 
 # settings

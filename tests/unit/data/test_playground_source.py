@@ -1,4 +1,4 @@
-"""The playground's clips: the same for the same seeds, their words bound, their pictures as the pipeline prepares them."""
+"""The playground's clips: the same for the same seeds, words bound, pictures prepared as the pipeline does."""
 
 from dataclasses import replace
 from itertools import islice
@@ -134,6 +134,7 @@ def test_augmentation_varies_pictures_and_leaves_the_clip(text_encoder: Path) ->
     assert not any(map(torch.equal, plain.references, varied.references))
 
 
+@pytest.mark.filterwarnings("ignore:the prompt has")
 def test_a_caption_that_is_too_long_is_broken(text_encoder: Path) -> None:
     source = make_source(text_encoder)
     short = Playground(replace(source.reading, text_length=4))

@@ -6,7 +6,7 @@ import pytest
 
 from lumosx.errors import InputError
 from lumosx.paths import configs_dir
-from lumosx.training.config import TextConfig, load_config
+from lumosx.training.config import TextConfig, load_config, load_runs
 
 EXPERIMENTS = sorted(path.stem for path in (configs_dir() / "experiment").glob("*.yaml"))
 
@@ -17,9 +17,25 @@ def test_there_are_experiments() -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_shipped_experiment_composes(name: str) -> None:
-    config = load_config([f"experiment={name}"], configs_dir())
-    assert config.train.steps > 0
-    assert config.folder == Path("runs") / config.run.name
+    runs = load_runs([f"experiment={name}"], configs_dir())
+    assert all(config.train.steps > 0 for config in runs)
+    assert len({config.folder for config in runs}) == len(runs)
+    assert all(config.folder == Path("runs") / config.run.name for config in runs)
+
+
+def test_phases_are_runs_that_start_from_each_other() -> None:
+    first, second = load_runs(["experiment=tiny", "run.name=mine", "train.steps=7", "run.root=there"], configs_dir())
+    assert (first.folder, second.folder) == (Path("there/mine-1"), Path("there/mine-2"))
+    assert (first.model.init_from, second.model.init_from) == (None, "mine-1")
+    assert first.train.steps == second.train.steps == 7
+    assert first.objective.shift != second.objective.shift  # each keeps what its own experiment says
+    alone = load_runs(["experiment=tiny_2"], configs_dir())
+    assert [config.run.name for config in alone] == ["tiny-2"] and alone[0].model.init_from == "tiny-1"
+
+
+def test_mistakes_in_phases_are_named() -> None:
+    with pytest.raises(InputError, match=r"did you mean train\.steps"):
+        load_runs(["experiment=tiny", "train.stepz=7"], configs_dir())
 
 
 def test_overrides_reach_typed_values() -> None:

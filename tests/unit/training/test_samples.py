@@ -14,7 +14,7 @@ from lumosx.pipelines import Result
 from lumosx.pipelines.video import read_clip
 from lumosx.training import samples
 from lumosx.training.ranks import Ranks
-from lumosx.training.samples import playground_scenes, sample_clips
+from lumosx.training.samples import sample_clips
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -69,10 +69,3 @@ def test_every_scene_is_kept_once_and_ranks_do_the_same_work_at_the_same_time(sh
         numbers = [number for number, _ in turn]
         assert len({pictured[number] for number in numbers}) == 1  # scenes without pictures take fewer passes
         assert all(len(set(numbers[first : first + sequence])) == 1 for first in range(0, len(numbers), sequence))
-
-
-def test_scenes_of_the_playground_are_of_its_validation_split_and_can_be_sampled(tmp_path: Path) -> None:
-    found = playground_scenes(2, (32, 32), 5)
-    assert [scene["id"] for scene in found] == ["validation_000000", "validation_000001"]
-    assert all(Scene.from_dict(scene).check() is not None for scene in found)
-    assert playground_scenes(1, (32, 32), 5)[0]["prompt"] == found[0]["prompt"]
