@@ -4,8 +4,8 @@
     .venv/bin/python scripts/step_benchmark.py --dry-run     # what is expected of it, without a GPU
     .venv/bin/python scripts/step_benchmark.py --tiny        # the tiny model, on any machine
 
-A step is the trainer's own: forward and backward pass, clipping, AdamW, EMA. Data and encoding are not in it. MFU counts
-the FLOPs that the layout needs, without what checkpointing computes again, at the device's dense bf16 peak.
+A step is the trainer's own: forward and backward pass, clipping, AdamW, EMA. Data and encoding are not in it. MFU
+counts the FLOPs that the layout needs, without what checkpointing computes again, at the device's dense bf16 peak.
 """
 
 import argparse
@@ -14,12 +14,12 @@ import platform
 import statistics
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lumosx.data.batch import Bucket, EncodedBatch
+from lumosx.models import LumosXTransformer3DModel
 from lumosx.models.cost import flops_by_part, training_flops
 from lumosx.models.gpus import peak_flops
 from lumosx.paths import configs_dir
@@ -29,8 +29,6 @@ from lumosx.training.architecture import codec_config, transformer_config
 from lumosx.training.config import Config, load_config
 from lumosx.training.ema import Ema
 from lumosx.training.engines import make_engine
-from lumosx.training.held import build_without_memory
-from lumosx.training.model import init_weights
 from lumosx.training.objective import Objective
 from lumosx.training.plan import make_plan
 from lumosx.training.ranks import Ranks
@@ -84,8 +82,8 @@ def measure(config: Config, layout: TokenLayout, steps: int) -> Result:
     """Times `steps` steps behind the first ones."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     ranks = Ranks(0, 1, device)
-    model: Any = build_without_memory(config, transformer_config(config)).to_empty(device=device)
-    init_weights(model)
+    with device:
+        model = LumosXTransformer3DModel(**transformer_config(config))
     prepare_model(model, config, ranks)
     engine = make_engine(model, config, ranks)
     ema = Ema(engine, config.train.ema)

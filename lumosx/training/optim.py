@@ -44,11 +44,6 @@ def _adamw(name: str, parameters: list[nn.Parameter]) -> Any:
         raise InputError(f"optim.name={name} is not known; it is adamw or adamw8bit")
     if parameters[0].device.type != "cuda":
         raise InputError("optim.name=adamw8bit needs a CUDA device; take optim.name=adamw")
-    if isinstance(parameters[0], DTensor):
-        raise InputError(
-            "optim.name=adamw8bit cannot update the shards of parallel.engine=fsdp2; "
-            "take parallel.engine=zero2 or ddp, or optim.name=adamw"
-        )
     try:
         from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
     except ImportError as error:

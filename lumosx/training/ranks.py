@@ -93,7 +93,9 @@ def joined(config: ParallelConfig) -> Iterator[Ranks]:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each tensor from a loader's worker takes one
     device = torch.device("cpu")
-    if torch.cuda.is_available():
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed, where installed, looks for one and tells
+    else:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     alone = size == 1 and config.engine in ("auto", "single")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Trains on several machines. On each of them, with its own NODE_RANK from 0:
-#   NODES=4 NODE_RANK=0 MASTER_ADDR=HOST_OF_RANK_0 scripts/launch/torchrun_nodes.sh experiment=phase1_480p data.path=CLIPS
+#   NODES=4 NODE_RANK=0 MASTER_ADDR=HOST scripts/launch/torchrun_nodes.sh experiment=phase1_480p data.path=CLIPS
 #
-# All machines see the same run.root and data.path. MASTER_PORT (29500), GPUS and how a run stops: as in
+# HOST is the machine with NODE_RANK=0. All see the same run.root and data.path. MASTER_PORT (29500), GPUS and how a run stops: as in
 # torchrun_one_node.sh.
 set -euo pipefail
 : "${NODES:?the number of machines}" "${NODE_RANK:?the number of this machine, from 0}"

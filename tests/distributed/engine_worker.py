@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 import torch.nn.functional as F
 from peft import LoraConfig
@@ -113,10 +114,14 @@ def skips(ranks: Ranks, folder: Path, name: str) -> None:
 
 @check
 def saves(ranks: Ranks, folder: Path, name: str) -> None:
+    """In the background, of the state behind the second step."""
     config = tiny_config(name)
     engine, ema = build(ranks, config)
     train(engine, ranks, config, ema, STEPS[:2])
-    dcp.save({"engine": engine.state_dict(), "ema": ema.state_dict()}, checkpoint_id=folder / name)
+    state = {"engine": engine.state_dict(), "ema": ema.state_dict()}
+    saving: Any = dcp.async_save(state, checkpoint_id=folder / name, process_group=dist.new_group(backend="gloo"))
+    expect_same(ranks, train(engine, ranks, config, ema, STEPS[2:]), rest(alone()))
+    saving.result()
 
 
 @check

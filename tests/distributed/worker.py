@@ -19,6 +19,7 @@ from lumosx.relations import Reference, TokenLayout
 from lumosx.training.config import Config, OptimConfig, ParallelConfig, TrainConfig
 from lumosx.training.ema import Ema
 from lumosx.training.engines import Engine, make_engine
+from lumosx.training.optim import set_rate
 from lumosx.training.ranks import Ranks, joined
 
 TEXT = 5
@@ -142,6 +143,7 @@ def train(engine: Engine, ranks: Ranks, config: Config, ema: Ema, steps: range, 
             total += loss.detach()
         course.losses.append(float(ranks.sum(total)) / ranks.size)
         course.norms.append(float(engine.clip(config.optim.clip)))
+        set_rate(engine.optimizers, 1 / (1 + step))
         if step == steps[-1] and not engine.name.startswith("zero"):
             course.gradients = engine.whole({n: p.grad for n, p in engine.trained().items() if p.grad is not None})
         engine.step()

@@ -2,7 +2,7 @@
 
 from lumosx.errors import InputError
 from lumosx.models import LumosXTransformer3DModel
-from lumosx.training.config import Config
+from lumosx.training.config import Config, OptimConfig
 from lumosx.training.engines.base import Engine
 from lumosx.training.engines.single import SingleEngine, on_device
 from lumosx.training.ranks import Ranks
@@ -59,9 +59,18 @@ def engine_name(config: Config, size: int) -> str:
             f"parallel.shard={parallel.shard} does not divide the {size} processes; "
             f"take one of {', '.join(str(n) for n in range(1, size + 1) if size % n == 0)}"
         )
-    if name.startswith("zero") and config.optim.muon_lr is not None:
+    _check_optimizer(config.optim, name)
+    return name
+
+
+def _check_optimizer(optim: OptimConfig, name: str) -> None:
+    if name.startswith("zero") and optim.muon_lr is not None:
         raise InputError(
             f"optim.muon_lr: Muon needs whole matrices, which parallel.engine={name} cuts; "
             "take parallel.engine=ddp or fsdp2, or leave muon_lr out"
         )
-    return name
+    if name in ("fsdp2", "zero2", "zero3") and optim.name == "adamw8bit":
+        raise InputError(
+            f"optim.name=adamw8bit: its blocks of 8-bit numbers cannot be cut, as parallel.engine={name} cuts the "
+            "optimiser's state over the ranks; take optim.name=adamw, or parallel.engine=ddp"
+        )

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lumosx.errors import InputError
 from lumosx.models import LumosXTransformer3DModel
 from lumosx.training.config import OptimConfig
 from lumosx.training.optim import make_optimizers, rate, set_rate
@@ -24,8 +25,9 @@ def test_the_rate_is_a_share(steps: int, warmup: int, decay: float) -> None:
     assert all(0 < rate(step, steps, config) <= 1 for step in range(steps))
 
 
-def test_muon_takes_the_blocks_matrices_and_adamw_the_rest() -> None:
-    model = LumosXTransformer3DModel(
+@pytest.fixture
+def model() -> LumosXTransformer3DModel:
+    return LumosXTransformer3DModel(
         num_attention_heads=1,
         attention_head_dim=12,
         in_channels=4,
@@ -34,6 +36,9 @@ def test_muon_takes_the_blocks_matrices_and_adamw_the_rest() -> None:
         ffn_dim=16,
         num_layers=1,
     )
+
+
+def test_muon_takes_the_blocks_matrices_and_adamw_the_rest(model: LumosXTransformer3DModel) -> None:
     adamw, muon = make_optimizers(model, OptimConfig(lr=1e-3, muon_lr=0.02))
     taken = [id(p) for optimizer in (adamw, muon) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(taken) == sorted(id(p) for p in model.parameters())
@@ -43,3 +48,18 @@ def test_muon_takes_the_blocks_matrices_and_adamw_the_rest() -> None:
     set_rate([adamw, muon], 0.5)
     assert (adamw.param_groups[0]["lr"], muon.param_groups[0]["lr"]) == (5e-4, 0.01)
     assert len(make_optimizers(model, OptimConfig(muon_lr=None))) == 1
+
+
+def test_frozen_weights_go_to_no_optimiser(model: LumosXTransformer3DModel) -> None:
+    model.requires_grad_(False)
+    model.blocks[0].attn1.to_q.weight.requires_grad_(True)
+    for muon_lr in (None, 0.02):
+        (optimizer,) = make_optimizers(model, OptimConfig(muon_lr=muon_lr))
+        assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(model.blocks[0].attn1.to_q.weight)]
+
+
+def test_an_optimiser_that_cannot_be_is_refused(model: LumosXTransformer3DModel) -> None:
+    with pytest.raises(InputError, match=r"optim.name=adam is not known; it is adamw or adamw8bit"):
+        make_optimizers(model, OptimConfig(name="adam"))
+    with pytest.raises(InputError, match=r"adamw8bit needs a CUDA device; take optim.name=adamw"):
+        make_optimizers(model, OptimConfig(name="adamw8bit"))
