@@ -70,16 +70,18 @@ def _fill(config: "Config", folder: Path, dtype: str, rank: int, ranks: int) -> 
     import torch
     import transformers
 
-    from lumosx.data.encoder import Encoder
     from lumosx.data.fill_cache import fill_cache
+    from lumosx.training.model import open_encoder
 
     if dtype not in ("float32", "bfloat16"):
         raise InputError(f"--dtype {dtype}: choose float32 or bfloat16")
     diffusers.utils.logging.disable_progress_bar()  # bars of other libraries before ours
     transformers.utils.logging.disable_progress_bar()
+    if config.train.threads:  # as in training, where their number can change the last bits
+        torch.set_num_threads(config.train.threads)
     gpu = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", gpu) if torch.cuda.is_available() else torch.device("cpu")
-    encoder = Encoder.open(config.model.text_encoder, config.model.codec, device)
+    encoder = open_encoder(config, device)
     source = _source(config, encoder)
     for note in source.notes if rank == 0 else ():
         typer.echo(f"note: {note}")
@@ -87,21 +89,12 @@ def _fill(config: "Config", folder: Path, dtype: str, rank: int, ranks: int) -> 
 
 
 def _source(config: "Config", encoder: "Encoder") -> "Records":
-    from lumosx.data.examples import Reading
     from lumosx.data.source import Records
     from lumosx.data.store import open_store
-    from lumosx.models.grid import Grid
     from lumosx.training.architecture import transformer_config
+    from lumosx.training.model import make_reading
 
-    transformer = transformer_config(config)
-    reading = Reading(
-        data=config.data,
-        tokenizer=encoder.tokenizer,
-        text_length=config.model.text_length,
-        grid_of=Grid.of(encoder.codec.config, tuple(transformer["patch_size"])).tokens,
-        seed=config.run.seed,
-        rules=transformer["rules"],
-    )
+    reading = make_reading(config, encoder, transformer_config(config))
     assert config.data.path is not None  # _folder
     return Records(reading, open_store(config.data.path))
 

@@ -19,10 +19,10 @@ def command(
     gpu: Annotated[str, typer.Option(help="For --dry-run: A100, H20, H100 or H200.")] = "H100",
     gpus: Annotated[int | None, typer.Option(min=1, help="For --dry-run: how many (default: this command's).")] = None,
 ) -> None:
-    """Train a model. The same command resumes a run that was stopped; torchrun spreads it over GPUs and machines.
+    """Train a model. The same command resumes a run that was stopped.
 
-    Example: lumosx train experiment=tiny, or torchrun --nproc-per-node 8 -m lumosx.cli.main train experiment=phase1_480p
-    data.path=my_data
+    Example: lumosx train experiment=tiny. On 8 GPUs: torchrun --nproc-per-node 8 -m lumosx.cli.main train
+    experiment=phase1_480p data.path=my_data
     """
     from lumosx.paths import configs_dir
     from lumosx.training.config import load_runs

@@ -1,9 +1,10 @@
 """What the loader hands to the trainer."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lumosx.errors import InputError
@@ -63,6 +64,11 @@ class EncodedBatch:
     references: list[Tensor]  # B of [C, R, h, w], normalised
     text: Tensor  # [B, text, D], zero behind each last token
     layouts: list[TokenLayout]
+
+    def to(self, device: torch.device) -> "EncodedBatch":
+        """The same on another device."""
+        references = [latents.to(device) for latents in self.references]
+        return replace(self, latents=self.latents.to(device), references=references, text=self.text.to(device))
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from lumosx.pipelines.contact_sheet import contact_sheet
 from lumosx.pipelines.pipeline import Branch, Job, LumosXPipeline
 from lumosx.pipelines.replay import Comparison, replay
 from lumosx.pipelines.result import Result
-from lumosx.pipelines.settings import Grid, Settings, resolve_settings
+from lumosx.pipelines.settings import Settings, resolve_settings
 
 __all__ = [
     "Branch",
     "Comparison",
-    "Grid",
     "Job",
     "LumosXPipeline",
     "Result",

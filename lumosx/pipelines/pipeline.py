@@ -4,7 +4,7 @@ scene -> prepare (words, layout) -> make_branches (encode_text, encode_reference
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from lumosx.attention import choose_backend
 from lumosx.errors import InputError
 from lumosx.flow import classifier_free, image_guided, make_solver
 from lumosx.models import LumosXTransformer3DModel, ReferenceCache, SpaceToDepthCodec
+from lumosx.models.codec import decode_latents, encode_latents
+from lumosx.models.grid import Grid
 from lumosx.pipelines.limits import expect_positions
 from lumosx.pipelines.loading import expect_complete, importable_classes, portable_classes, resolve_folder
 from lumosx.pipelines.provenance import describe
 from lumosx.pipelines.result import Result
-from lumosx.pipelines.settings import Grid, Settings, resolve_settings
+from lumosx.pipelines.settings import Settings, resolve_settings
 from lumosx.relations import TokenLayout, bound_layout, bound_pictures
 from lumosx.scene import Binding, Scene
 from lumosx.scene.spec import BindingOptions
@@ -130,9 +132,7 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     @property
     def grid(self) -> Grid:
         """How this checkpoint cuts a clip into latents and tokens."""
-        codec = self.vae.config
-        patch = tuple(self.transformer.config.patch_size)
-        return Grid(codec.scale_factor_spatial, codec.scale_factor_temporal, patch)
+        return Grid.of(self.vae.config, tuple(self.transformer.config.patch_size))
 
     def __call__(self, scene: Scene, **call: Any) -> Result | list[Result]:
         """Sample a scene: a result, or a list if this call or the scene states `seeds`. See `stream`."""
@@ -228,11 +228,8 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         """Normalised latents [C, R, h, w] of the references, each encoded as a clip of one frame."""
         spatial = self.vae.config.scale_factor_spatial
         latents = [torch.zeros(self.vae.config.z_dim, 0, height // spatial, width // spatial)]
-        mean, std = self._latent_statistics(self._execution_device)
         for picture in bound_pictures(binding, width, height):
-            clip = picture[None, :, None].to(self._execution_device, self.vae.dtype)
-            encoded = self.vae.encode(clip).latent_dist.mode().float()
-            latents.append(((encoded - mean) / std)[0].cpu())
+            latents.append(encode_latents(self.vae, picture[None, :, None].to(self._execution_device))[0].cpu())
         return torch.cat(latents, dim=1).to(self._execution_device)
 
     def build_layout(
@@ -317,9 +314,8 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray:
         """Frames uint8 [F, H, W, 3] of one clip's latents [1, C, T, h, w]."""
-        mean, std = self._latent_statistics(latents.device)
-        decoded = self.vae.decode((latents * std + mean).to(self.vae.dtype)).sample
-        pixels = ((decoded[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        decoded = decode_latents(self.vae, latents)[0]
+        pixels = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return pixels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
 
     def _with_cache(self, branch: Branch) -> Branch:
@@ -330,11 +326,6 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         references = [branch.references.to(self.transformer.dtype)]
         cache = self.transformer.encode_references(references, branch.text, [branch.layout])
         return Branch(branch.text, branch.layout, branch.references, cache)
-
-    def _latent_statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        codec: Mapping[str, Any] = self.vae.config
-        mean, std = (torch.tensor(codec[key], device=device) for key in ("latents_mean", "latents_std"))
-        return mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)
 
 
 def _guided(velocities: list[Tensor], settings: Settings) -> Tensor:

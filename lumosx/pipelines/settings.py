@@ -67,40 +67,6 @@ class Settings:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Grid:
-    """How a model cuts a clip up: pixels and frames of a latent cell, latent cells of a token (t, h, w)."""
-
-    spatial: int
-    temporal: int
-    patch: tuple[int, int, int]
-
-    def check(self, settings: Settings) -> None:
-        """Raises InputError naming the nearest legal values if the model cannot make a clip of this size."""
-        problems = []
-        for name, value, patch in (
-            ("width", settings.width, self.patch[2]),
-            ("height", settings.height, self.patch[1]),
-        ):
-            if value < 1 or value % (unit := self.spatial * patch):
-                problems.append(f"{name} {value} is not a multiple of {unit}; nearest: {_nearest(value, unit, 0)}")
-        if settings.frames < 1 or (settings.frames - 1) % self.temporal:
-            near = _nearest(settings.frames, self.temporal, 1)
-            problems.append(f"frames {settings.frames} is not 1 + a multiple of {self.temporal}; nearest: {near}")
-        if problems:
-            raise InputError("this model cannot make a clip of that size: " + "; ".join(problems))
-
-    def latents(self, settings: Settings) -> tuple[int, int, int]:
-        """Latent (T, h, w) of a clip."""
-        time = 1 + (settings.frames - 1) // self.temporal
-        return time, settings.height // self.spatial, settings.width // self.spatial
-
-    def tokens(self, settings: Settings) -> tuple[int, int, int]:
-        """Tokens (T, H, W) of a clip."""
-        time, height, width = (-(-n // p) for n, p in zip(self.latents(settings), self.patch, strict=True))
-        return time, height, width
-
-
 def resolve_settings(
     scene: Scene, checkpoint: Mapping[str, Any] | None = None, call: Mapping[str, Any] | None = None
 ) -> tuple[Settings, tuple[int, ...]]:
@@ -151,8 +117,3 @@ def _stated_seeds(origin: str, source: dict[str, Any]) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise InputError(f"{origin} states a seed twice in {list(seeds)}; keep each once")
     return seeds
-
-
-def _nearest(value: int, unit: int, offset: int) -> str:
-    lower = max((value - offset) // unit * unit + offset, offset or unit)
-    return f"{lower} or {lower + unit}"

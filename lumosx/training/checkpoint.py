@@ -85,7 +85,7 @@ class Checkpoints:
         self.ranks.barrier()
 
     def _settle(self, save: _Save) -> None:
-        """The main rank's future ends when every rank has written: it learns what each wrote before it writes the index."""
+        """The main rank's future ends when every rank has written: the index that it writes says what each wrote."""
         self._under_way = None
         save.done.result()
         if not self.ranks.is_main:
@@ -110,8 +110,8 @@ class Checkpoints:
         folder = self.folder / pointer.read_text().strip()
         if not (folder / FACTS).is_file():
             raise InputError(
-                f"{pointer} names {folder.name}, which is not there or not whole. Write another step's folder name into "
-                f"{pointer}, or move {self.folder} away to start this run anew"
+                f"{pointer} names {folder.name}, which is not there or not whole. Write another step's folder name "
+                f"into {pointer}, or move {self.folder} away to start this run anew"
             )
         return folder
 

@@ -203,7 +203,8 @@ def _composed(overrides: list[str], configs: Path) -> DictConfig:
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(configs.resolve())):
             return compose(config_name="train", overrides=overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    # the last two: what OmegaConf raises for keys of a part that is None, such as data.augment.flip
+    except (HydraException, OmegaConfBaseException, AttributeError, AssertionError) as error:
         raise InputError(f"{error}{_suggestion(overrides)}".strip()) from error
 
 

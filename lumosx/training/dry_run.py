@@ -165,8 +165,8 @@ def _assumptions(plan: Plan) -> Iterator[str]:
     yield "Each step waits for the GPU with the heaviest clips. Exchange between GPUs and reading of data are hidden."
     if plan.config.train.compile:
         yield "Activations are those without train.compile, which keeps less."
-    if plan.frozen:
-        yield "Encoding takes no time. It does: lumosx cache and data.cache spare it, and its models' memory."
+    if plan.config.data.path is not None and plan.config.data.cache is None:
+        yield "Encoding takes no time. It does: `lumosx cache` and data.cache spare it."
 
 
 def _fits(plan: Plan, size: int) -> bool:

@@ -1,13 +1,17 @@
 """The models of a run: the transformer that it trains, made new or taken from where it starts, and the frozen parts."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from lumosx.data.encoder import Encoder
+from lumosx.data.examples import Reading
 from lumosx.errors import InputError
 from lumosx.models import LumosXTransformer3DModel
+from lumosx.models.grid import Grid
 from lumosx.paths import checkpoint_path, names_repository
 from lumosx.training.config import Config
 
@@ -35,6 +39,24 @@ def open_encoder(config: Config, device: torch.device) -> Encoder:
     """The frozen text encoder and codec. umT5 has 5.7 G parameters: a bf16 run holds them in bf16, as Wan does."""
     dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
     return Encoder.open(config.model.text_encoder, config.model.codec, device, dtype)
+
+
+def make_reading(config: Config, encoder: Encoder, transformer: Mapping[str, Any]) -> Reading:
+    """How the run's clips become what its model reads: the same for training and for `lumosx cache`.
+
+    Args:
+        transformer: the model's configuration.
+    """
+    return Reading(
+        data=config.data,
+        tokenizer=encoder.tokenizer,
+        text_length=config.model.text_length,
+        grid_of=Grid.of(encoder.codec.config, tuple(transformer["patch_size"])).tokens,
+        seed=config.run.seed,
+        r2pe=config.model.r2pe,
+        csam=config.model.csam,
+        rules=transformer["rules"],
+    )
 
 
 def starting_place(config: Config) -> str:

@@ -53,7 +53,7 @@ class Plan:
     cases: list[Case]
     trained: int  # parameters, on all GPUs together
     parameters: Parameters  # on one GPU
-    frozen: dict[str, int]  # parameters of the parts that encode, if they do so while training
+    frozen: dict[str, int]  # bytes of the parts that encode
 
     @property
     def ranks(self) -> int:
@@ -100,7 +100,7 @@ class Plan:
             "averaged weights": count.averages * FLOAT32,
             "blocks gathered from other GPUs": count.gathered * FLOAT32,
             f"activations, {checkpointing} checkpointing": passed.total // self.config.parallel.sequence,
-            **{f"{part}, frozen": number * FLOAT32 for part, number in self.frozen.items()},
+            **{f"{part}, frozen": size for part, size in self.frozen.items()},
         }
 
     def seconds(self, checkpointing: str) -> float:
@@ -137,7 +137,7 @@ def make_plan(config: Config, gpu: str, world: int) -> Plan:
         cases=list(_cases(config, transformer)),
         trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
         parameters=count_parameters(model, config, world),
-        frozen=_frozen_parameters(config) if config.data.cache is None else {},
+        frozen=_frozen_bytes(config),
     )
 
 
@@ -168,11 +168,16 @@ def _passes(config: Config, transformer: dict[str, Any], layouts: list[TokenLayo
     return layouts * config.data.noises, 1
 
 
-def _frozen_parameters(config: Config) -> dict[str, int]:
-    """Of text encoder and codec, built without memory. The tiny model's codec has none to speak of."""
+def _frozen_bytes(config: Config) -> dict[str, int]:
+    """Of text encoder and codec, built without memory, in the precision that they run in."""
     codec, parts = codec_config(config), {}
     with torch.device("meta"):
-        parts["text encoder"] = UMT5EncoderModel(UMT5Config(**text_encoder_config(config)))
-        if codec["_class_name"] == AutoencoderKLWan.__name__:
-            parts["codec"] = AutoencoderKLWan.from_config(codec)
-    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+        text_encoder = UMT5EncoderModel(UMT5Config(**text_encoder_config(config)))
+        parts["text encoder"] = _numbers(text_encoder) * (2 if config.train.precision == "bf16" else FLOAT32)
+        if codec["_class_name"] == AutoencoderKLWan.__name__:  # the tiny model's codec has no weights
+            parts["codec"] = _numbers(AutoencoderKLWan.from_config(codec)) * FLOAT32
+    return parts
+
+
+def _numbers(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters())

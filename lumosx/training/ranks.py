@@ -59,10 +59,6 @@ class Ranks:
             dist.all_reduce(value)
         return value
 
-    def any(self, flag: bool) -> bool:
-        """Whether `flag` holds on any rank: what ranks must do together, they decide together."""
-        return bool(self.sum(torch.tensor(float(flag))) > 0)
-
     def gather(self, value: object) -> list[object]:
         """Every rank's (picklable) value in rank order, on every rank."""
         if self.size == 1:

@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 
 from lumosx.data.batch import Batch, EncodedBatch, StepData
-from lumosx.data.examples import Reading
 from lumosx.data.loader import Share, open_source, training_steps, validation_batches
 from lumosx.errors import InputError
-from lumosx.models.grid import Grid
 from lumosx.training.apply import prepare_model
 from lumosx.training.checkpoint import Checkpoints
 from lumosx.training.checks import check
@@ -28,7 +26,7 @@ from lumosx.training.export import expect_settings, export_run, make_pipeline
 from lumosx.training.guard import Guard
 from lumosx.training.lora import add_lora
 from lumosx.training.meter import Meter
-from lumosx.training.model import build_model, open_encoder
+from lumosx.training.model import build_model, make_reading, open_encoder
 from lumosx.training.objective import Objective
 from lumosx.training.optim import rate, set_rate
 from lumosx.training.ranks import Ranks
@@ -63,17 +61,7 @@ class Trainer:
         model_config = self.engine.model.config
         shared = config.model.csam and model_config.reference_timestep == "zero"
         self.objective = Objective(config.objective, config.data.noises, shared, config.run.seed)
-        reading = Reading(
-            data=config.data,
-            tokenizer=self.encoder.tokenizer,
-            text_length=config.model.text_length,
-            grid_of=Grid.of(self.encoder.codec.config, model_config.patch_size).tokens,
-            seed=config.run.seed,
-            r2pe=config.model.r2pe,
-            csam=config.model.csam,
-            rules=model_config.rules,
-        )
-        self.source = open_source(reading, self.encoder)
+        self.source = open_source(make_reading(config, self.encoder, model_config), self.encoder)
         self.share = Share(config.train.batch, config.train.micro_batch, ranks.data_rank, ranks.data_size)
         self.guard = Guard(config.guard)
         self.tracker = Tracker(config, ranks)

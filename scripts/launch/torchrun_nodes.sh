@@ -2,8 +2,8 @@
 # Trains on several machines. On each of them, with its own NODE_RANK from 0:
 #   NODES=4 NODE_RANK=0 MASTER_ADDR=HOST scripts/launch/torchrun_nodes.sh experiment=phase1_480p data.path=CLIPS
 #
-# HOST is the machine with NODE_RANK=0. All see the same run.root and data.path. MASTER_PORT (29500), GPUS and how a run stops: as in
-# torchrun_one_node.sh.
+# HOST is the machine with NODE_RANK=0. All see the same run.root and data.path. MASTER_PORT: 29500 unless set. GPUS, and
+# how a run stops: torchrun_one_node.sh.
 set -euo pipefail
 : "${NODES:?the number of machines}" "${NODE_RANK:?the number of this machine, from 0}"
 : "${MASTER_ADDR:?name or address of the machine with NODE_RANK=0}"

@@ -99,6 +99,24 @@ def swaps(ranks: Ranks, folder: Path, name: str) -> None:
 
 
 @check
+def caches(ranks: Ranks, folder: Path, name: str) -> None:
+    """References are encoded outside of the engine's forward pass, as sampling does between steps of training."""
+    del folder
+    config = tiny_config(name)
+    engine, ema = build(ranks, config, tiny_model(reference_timestep="zero"))
+    for step in STEPS:
+        train(engine, ranks, config, ema, range(step, step + 1))
+        batch = tiny_batch(9, range(4))
+        with torch.no_grad():
+            direct = engine.forward(**batch).sample
+            references, text, layouts = (batch[key] for key in ("references", "encoder_hidden_states", "layouts"))
+            cache = engine.model.encode_references(references, text, layouts)
+            video = {key: batch[key] for key in ("hidden_states", "timestep", "encoder_hidden_states", "layouts")}
+            cached = engine.forward(**video, reference_cache=cache).sample
+        torch.testing.assert_close(cached, direct, rtol=0, atol=1e-5)
+
+
+@check
 def skips(ranks: Ranks, folder: Path, name: str) -> None:
     """A step that is left out leaves nothing behind."""
     del folder
@@ -119,7 +137,8 @@ def saves(ranks: Ranks, folder: Path, name: str) -> None:
     engine, ema = build(ranks, config)
     train(engine, ranks, config, ema, STEPS[:2])
     state = {"engine": engine.state_dict(), "ema": ema.state_dict()}
-    saving: Any = dcp.async_save(state, checkpoint_id=folder / name, process_group=dist.new_group(backend="gloo"))
+    group: Any = dist.new_group(backend="gloo")
+    saving: Any = dcp.async_save(state, checkpoint_id=folder / name, process_group=group)
     expect_same(ranks, train(engine, ranks, config, ema, STEPS[2:]), rest(alone()))
     saving.result()
 

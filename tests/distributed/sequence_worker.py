@@ -1,14 +1,14 @@
 """Checks of sequence parallelism: what ranks that share a clip compute, against one process."""
 
 import sys
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from worker import CHECKS, check, main, tiny_config
+from worker import check, main, tiny_config
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "parity"))
 from model_cases import MIXED, OBJECT, difference, model, scene
@@ -55,51 +55,42 @@ def run(net: LumosXTransformer3DModel, inputs: dict) -> dict[str, Tensor]:
     return {"output": out.detach(), "loss": loss.detach(), **gradients}
 
 
-def as_one_process(
-    ranks: Ranks, folder: Path, degree: int, net: dict | None = None, checkpointing: str = "none", **options: object
-) -> None:
+@check
+def as_one_process(ranks: Ranks, folder: Path, case: str, degree: str) -> None:
     """Output, loss, and the sum of all ranks' gradients."""
-    alone, shared, inputs = tiny(**net or {}), tiny(**net or {}), batch(**options)
-    shared.set_sequence_parallel(sharing(ranks, degree))
+    options = {"net": {}, "checkpointing": "none"} | CASES[case]
+    config, checkpointing = options.pop("net"), options.pop("checkpointing")
+    alone, shared, inputs = tiny(**config), tiny(**config), batch(**options)
+    group = sharing(ranks, int(degree))
+    shared.set_sequence_parallel(group)
     shared.set_activation_checkpointing(checkpointing)
     ours, expected = run(shared, inputs), run(alone, inputs)
     for name in list(ours)[2:]:
-        dist.all_reduce(ours[name], group=sharing(ranks, degree))
+        dist.all_reduce(ours[name], group=group)
     for name, tensor in expected.items():
         assert difference(ours[name], tensor) < 1e-5, name
 
 
-for degree in (2, 4):
-    for name, case in CASES.items():
-        CHECKS[f"{name}, {degree}"] = partial(as_one_process, degree=degree, **case)
-
-
-def sharded(ranks: Ranks, folder: Path, engine: str, checkpointing: str, compiled: bool = False) -> None:
+@check
+def in_an_engine(ranks: Ranks, folder: Path, engine: str, checkpointing: str, compiled: str = "") -> None:
     """Prepared as for training, in an engine: every two ranks share a clip."""
     sharers = Ranks(ranks.rank, ranks.size, ranks.device, sequence=2)
     clips, alone = [batch(seed=seed) for seed in range(sharers.data_size)], tiny()
     for clip in clips:
         (alone(**clip).sample.square().mean() / len(clips)).backward()
     config = tiny_config(engine)
-    config.train.checkpointing, config.train.compile = checkpointing, compiled
+    config.train.checkpointing, config.train.compile = checkpointing, bool(compiled)
     shared = tiny()
     prepare_model(shared, config, sharers)
     made = make_engine(shared, config, sharers)
     loss = made.forward(**clips[sharers.data_rank]).sample.square().mean()
-    made.backward(
-        loss * sharers.sequence
-    )  # an engine averages over ranks, but those that share a clip hold parts of one sum
+    # an engine averages over all ranks, but the gradients of those that share a clip are parts of one sum
+    made.backward(loss * sharers.sequence)
     gradients = {name: parameter.grad for name, parameter in made.trained().items()}
     gathered = made.whole(gradients)
     if ranks.is_main:
         for name, parameter in alone.named_parameters():
             assert difference(gathered[name], parameter.grad) < 1e-5, name
-
-
-CHECKS["ddp"] = partial(sharded, engine="ddp", checkpointing="full")
-CHECKS["fsdp2"] = partial(sharded, engine="fsdp2", checkpointing="selective")
-CHECKS["compiled ddp"] = partial(sharded, engine="ddp", checkpointing="full", compiled=True)
-CHECKS["compiled fsdp2"] = partial(sharded, engine="fsdp2", checkpointing="selective", compiled=True)
 
 
 @check

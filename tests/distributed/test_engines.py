@@ -17,7 +17,7 @@ TWO += [
     f"{check}:fsdp2{variant}"
     for check, variant in [
         ("matches", ":accumulating"), ("matches", ":lora"), ("skips", ""), ("keeps_islands", ""), ("swaps", ""),
-        ("loads", ""),
+        ("caches", ""), ("loads", ""),
     ]
 ]  # fmt: skip
 ZERO_FOUR = ["saves:zero2", "saves:zero3", "matches:zero2", "matches:zero3"]
@@ -93,6 +93,11 @@ def test_norms_modulation_and_time_stay_in_fp32_under_bf16(two: dict[str, str], 
 @pytest.mark.parametrize("engine", SHARDED)
 def test_averages_take_the_weights_place_and_leave_no_trace(two: dict[str, str], engine: str) -> None:
     expect(two, f"swaps:{engine}")
+
+
+@pytest.mark.parametrize("engine", SHARDED)
+def test_references_are_cached_between_steps(two: dict[str, str], engine: str) -> None:
+    expect(two, f"caches:{engine}")
 
 
 def test_muon_over_shards_is_muon_over_whole_matrices(of_two: dict[str, str]) -> None:

@@ -1,18 +1,18 @@
 """Ranks that share a clip's tokens give the output, loss and gradients of one process."""
 
 import pytest
-from conftest import expect, launch
+from launching import expect, launch
 from sequence_worker import CASES
 
 from lumosx.models.sequence import check_degree, legal_degrees
 
-ENGINES = ["ddp", "fsdp2"]
+ENGINES = ["in_an_engine:ddp:full", "in_an_engine:fsdp2:selective"]
 
 
 @pytest.fixture(scope="module")
 def four(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Four processes: two clips that two of them share, or one that all do."""
-    checks = [f"{case}, {degree}" for degree in (2, 4) for case in CASES]
+    checks = [f"as_one_process:{case}:{degree}" for degree in (2, 4) for case in CASES]
     checks += [*ENGINES, "cached_references", "what_does_not_divide"]
     return launch("sequence_worker.py", 4, checks, tmp_path_factory.mktemp("four"))
 
@@ -20,7 +20,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.parametrize("degree", [2, 4])
 @pytest.mark.parametrize("case", CASES)
 def test_ranks_that_share_a_clip_are_one_process(four: dict[str, str], case: str, degree: int) -> None:
-    expect(four, f"{case}, {degree}")
+    expect(four, f"as_one_process:{case}:{degree}")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -31,10 +31,8 @@ def test_they_are_in_an_engine_beside_ranks_with_another_clip(four: dict[str, st
 @pytest.mark.slow
 @pytest.mark.timeout(660)
 def test_they_are_when_compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
-    checks = [f"compiled {engine}" for engine in ENGINES]
-    results = launch("sequence_worker.py", 2, checks, tmp_path_factory.mktemp("compiled"), seconds=600)
-    for check in checks:
-        expect(results, check)
+    check = "in_an_engine:fsdp2:selective:compiled"
+    expect(launch("sequence_worker.py", 2, [check], tmp_path_factory.mktemp("compiled"), seconds=600), check)
 
 
 def test_they_share_a_cache_of_references(four: dict[str, str]) -> None:

@@ -49,6 +49,7 @@ def test_runs_are_the_same_on_any_number_of_processes(runs: Path, name: str) -> 
     facts = [json.loads((runs / run / "checkpoints/step-00000004/run.json").read_text()) for run in ("one", name)]
     for key in ("step", "samples_seen", "order", "position"):
         assert facts[0][key] == facts[1][key], key
-    weights = [load_file(runs / run / "export/transformer/diffusion_pytorch_model.safetensors") for run in ("one", name)]
+    exported = "export/transformer/diffusion_pytorch_model.safetensors"
+    weights = [load_file(runs / run / exported) for run in ("one", name)]
     for key, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][key], tensor, atol=2e-4, rtol=1e-3)

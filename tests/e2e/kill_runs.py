@@ -1,7 +1,7 @@
 """Kills training runs with SIGKILL, resumes them until they end, and compares them with one that nobody disturbed.
 
-python tests/e2e/kill_runs.py ROOT TEXT_ENCODER KILLS. Every attempt is a process of its own, forked after the imports because those
-take longer than the run. Every other kill waits for a save to begin. Prints what was compared as JSON.
+python tests/e2e/kill_runs.py ROOT TEXT_ENCODER KILLS. Every attempt is a process of its own, forked after the imports,
+which take longer than the run. Every other kill waits for a save to begin. Prints what was compared as JSON.
 """
 
 import json
@@ -24,8 +24,8 @@ from lumosx.training.trainer import Trainer
 STEPS = 12
 SETTINGS = [
     "experiment=tiny_1", "model.transformer.num_layers=2", "model.transformer.num_attention_heads=1",
-    "model.transformer.ffn_dim=32", "data.workers=1", f"train.steps={STEPS}", "train.batch=2", "train.checkpoint_every=2",
-    "train.log_every=1", "train.threads=1", "validation.every=null",
+    "model.transformer.ffn_dim=32", "data.workers=1", f"train.steps={STEPS}", "train.batch=2",
+    "train.checkpoint_every=2", "train.log_every=1", "train.threads=1", "validation.every=null",
 ]  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """DeepSpeed's ZeRO through accelerate. Stage 2 shards gradients and optimiser, stage 3 the weights as well.
 
-DeepSpeed computes in float32 and owns the step: it keeps masters of the weights in flat shards, and AdamW's moments with
-them. Checkpoints do not take DeepSpeed's own form, which only the same number of ranks can read: the shards are shown
-to `torch.distributed.checkpoint` as what they are, parts of flat tensors.
+DeepSpeed computes in float32 and owns the step: it keeps masters of the weights in flat shards, and AdamW's moments
+with them. Its own form of checkpoints can be read by the same number of ranks only, so the shards are shown to
+`torch.distributed.checkpoint` as what they are, parts of flat tensors.
 """
 
 import os
@@ -29,9 +29,14 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 class ZeroEngine(SingleEngine):
     """A `DeepSpeedEngine` over AdamW.
 
+    Stage 3 gathers module by module, so all ranks must run the same modules: the transformer runs its stream of
+    references also where a batch has none.
+
     Args:
         stage: 2 or 3.
     """
+
+    parallel: Any
 
     def __init__(self, model: LumosXTransformer3DModel, config: Config, ranks: Ranks, stage: int) -> None:
         self.name, self.stage = f"zero{stage}", stage
@@ -72,7 +77,7 @@ class ZeroEngine(SingleEngine):
     def trained(self) -> dict[str, Tensor]:
         """Stage 2: the whole parameters. Stage 3: this rank's parts of the flattened parameters."""
         if self.stage == 2:
-            return dict(self._parameters)
+            return {name: p.detach() for name, p in self._parameters.items()}  # without what DeepSpeed ties to them
         self.zero.empty_partition_cache()  # a gathered copy would outlive a change of its parts
         return {name: self._flat(p.ds_tensor.data, p.ds_numel) for name, p in self._parameters.items()}  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -143,7 +148,8 @@ class ZeroEngine(SingleEngine):
         """
         rows, rows_of_shard = -(-total // unit), shard.numel() // unit
         mine = min(max(rows - self.ranks.rank * rows_of_shard, 0), rows_of_shard)
-        local = shard.view(rows_of_shard, unit)[:mine]
+        # the same memory as a storage of its own: asynchronous checkpoints take no DTensor that begins inside one
+        local = torch.from_dlpack(shard.detach().view(rows_of_shard, unit)[:mine])
         return DTensor.from_local(
             local, self._mesh, [Shard(0)], run_check=False, shape=torch.Size((rows, unit)), stride=(unit, 1)
         )
@@ -168,16 +174,14 @@ def _initialize(
         kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if on_cpu else None,
     )
     engine, _ = accelerator.prepare(model, optimizer)
-    if not isinstance(engine, DeepSpeedEngine) or (engine.zero_optimization_stage(), engine.world_size) != (
-        stage,
-        ranks.size,
-    ):
+    asked = (stage, ranks.size)
+    if not isinstance(engine, DeepSpeedEngine) or (engine.zero_optimization_stage(), engine.world_size) != asked:
         raise RuntimeError(f"zero{stage} on {ranks.size} processes was asked for, but accelerate made {engine}")
     return engine
 
 
 def _settings(config: Config, ranks: Ranks, stage: int) -> dict[str, Any]:
-    """DeepSpeed's configuration. The trainer averages over micro-batches, so DeepSpeed sees one of one clip."""
+    """DeepSpeed's configuration. The trainer counts clips and micro-batches, so DeepSpeed is told of one each."""
     settings: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,

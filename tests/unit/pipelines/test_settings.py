@@ -6,7 +6,8 @@ import pytest
 from tiny_models import tiny_scene
 
 from lumosx.errors import InputError
-from lumosx.pipelines import Grid, Settings, resolve_settings
+from lumosx.models.grid import Grid
+from lumosx.pipelines import Settings, resolve_settings
 from lumosx.pipelines.settings import WAN_NEGATIVE_PROMPT
 
 WAN = Grid(spatial=8, temporal=4, patch=(1, 2, 2))
