@@ -8,7 +8,6 @@ any moment, during a save too, leaves the one before.
 import json
 import shutil
 import warnings
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +52,12 @@ class Checkpoints:
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         ranks.barrier()
 
-    def save(self, step: int, facts: dict[str, Any], tensors: dict[str, Any], own: Callable[[Path], None]) -> None:
+    def save(self, step: int, facts: dict[str, Any], tensors: dict[str, Any]) -> None:
         """Starts to save. Tensors are copied before this returns and written behind it.
 
         Args:
             facts: plain data, the same on every rank.
             tensors: a state for `torch.distributed.checkpoint`.
-            own: writes into the folder whatever an engine saves in its own form.
         """
         self.finish()
         folder = self.folder / f"step-{step:08d}"
@@ -68,7 +66,6 @@ class Checkpoints:
             part.mkdir(parents=True)
             write_json(facts, part / FACTS)
         self.ranks.barrier()
-        own(part)
         writer = dcp.FileSystemWriter(part, sync_files=True)
         done = dcp.async_save(tensors, storage_writer=writer, process_group=self.group, no_dist=self.group is None)
         self._under_way = _Save(done, part, folder)  # pyright: ignore[reportArgumentType]  # no stager that splits it
@@ -95,7 +92,9 @@ class Checkpoints:
         rename_durably(save.part, save.folder)
         with atomic(self.folder / "latest") as temporary:
             temporary.write_text(save.folder.name + "\n")
-        for old in sorted(self.folder.glob("step-*"))[: -self.keep]:
+        # later ones are of a run that somebody set back; they stay until they are written anew
+        so_far = sorted(old for old in self.folder.glob("step-*") if old.name <= save.folder.name)
+        for old in so_far[: -self.keep]:
             shutil.rmtree(old)
 
     def latest(self) -> Path | None:
@@ -119,7 +118,7 @@ class Checkpoints:
         """What was saved as plain data."""
         return json.loads((folder / FACTS).read_text())
 
-    def load(self, folder: Path, tensors: dict[str, Any], own: Callable[[Path], None]) -> None:
+    def load(self, folder: Path, tensors: dict[str, Any]) -> None:
         """Fills `tensors` in place.
 
         Raises:
@@ -133,7 +132,6 @@ class Checkpoints:
             raise InputError(
                 f"checkpoint {folder} cannot be read: {cause}. Move {self.folder} away to start this run anew"
             ) from error
-        own(folder)
 
     def keys(self, folder: Path) -> list[str]:
         """Names of all that a checkpoint's tensors part holds."""

@@ -108,7 +108,7 @@ class Plan:
         frozen = self.config.lora is not None
         rng = np.random.default_rng(0)
         means = []
-        for bucket in {case.bucket for case in self.cases}:
+        for bucket in dict.fromkeys(case.bucket for case in self.cases):
             cases = [case for case in self.cases if case.bucket == bucket]
             costs = np.array([hardware_flops(case.flops, checkpointing, frozen) for case in cases], dtype=np.float64)
             draws = rng.choice(len(cases), size=(DRAWS, self.ranks, self.clips), p=[case.share for case in cases])

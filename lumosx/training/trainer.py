@@ -229,14 +229,14 @@ class Trainer:
             "engine": self.engine.name,
             "config": asdict(self.config),
         }
-        self.checkpoints.save(self.step, facts, self._state(), self.engine.save_own)
+        self.checkpoints.save(self.step, facts, self._state())
 
     def _resume(self, folder: Path) -> None:
         check_same(self.checkpoints.facts(folder)["config"], self.config, str(folder))
         state, facts, saved = self._state(), self.checkpoints.facts(folder), self.checkpoints.keys(folder)
         for rank, rng in state["rng"].items():  # without those of a rank or a device that the run did not have before
             state["rng"][rank] = {kind: value for kind, value in rng.items() if f"rng.{rank}.{kind}" in saved}
-        self.checkpoints.load(folder, state, self.engine.load_own)
+        self.checkpoints.load(folder, state)
         self.engine.load_state_dict(state["engine"])
         self.ema.load_state_dict(state["ema"])
         self.guard.load_state_dict(facts["guard"])

@@ -219,5 +219,21 @@ def sharded_muon(ranks: Ranks, folder: Path) -> None:
         assert torch.equal(mine.full_tensor(), one.detach())  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@check
+def muon_resumes(ranks: Ranks, folder: Path) -> None:
+    """The state of two optimisers over shards takes another engine to the same weights."""
+    del folder
+    config = tiny_config("fsdp2")
+    config.optim.muon_lr = 0.02
+    engine, ema = build(ranks, config)
+    train(engine, ranks, config, ema, STEPS[:2])
+    other, average = build(ranks, config, tiny_model())
+    assert [type(optimizer) for optimizer in other.optimizers] == [torch.optim.AdamW, ShardedMuon]
+    other.load_state_dict(copy.deepcopy(engine.state_dict()))
+    average.load_state_dict(ema.state_dict())
+    course = train(other, ranks, config, average, STEPS[2:])
+    expect_same(ranks, course, train(engine, ranks, config, ema, STEPS[2:]), tolerance=0)
+
+
 if __name__ == "__main__":
     main()

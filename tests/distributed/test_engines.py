@@ -12,7 +12,7 @@ from lumosx.errors import InputError
 from lumosx.training.engines.choice import engine_name, make_engine
 
 FOUR = ["matches:ddp", "matches:fsdp2", "matches:fsdp2:copies", "saves:ddp", "saves:fsdp2"]
-TWO = ["matches:ddp:accumulating", "matches:ddp:lora", "skips:ddp", "keeps_islands:ddp", "sharded_muon"]
+TWO = ["matches:ddp:accumulating", "matches:ddp:lora", "skips:ddp", "keeps_islands:ddp", "sharded_muon", "muon_resumes"]
 TWO += [
     f"{check}:fsdp2{variant}"
     for check, variant in [
@@ -102,6 +102,7 @@ def test_references_are_cached_between_steps(two: dict[str, str], engine: str) -
 
 def test_muon_over_shards_is_muon_over_whole_matrices(of_two: dict[str, str]) -> None:
     expect(of_two, "sharded_muon")
+    expect(of_two, "muon_resumes")
 
 
 @pytest.mark.parametrize("engine", SHARDED)

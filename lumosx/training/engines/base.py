@@ -1,7 +1,6 @@
 """What the trainer asks of an engine."""
 
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -56,19 +55,11 @@ class Engine(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Model and optimisers for `torch.distributed.checkpoint`; {} if the engine saves them itself."""
+        """Model and optimisers for `torch.distributed.checkpoint`, which fills it in place."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
-        ...
-
-    def save_own(self, folder: Path) -> None:
-        """Writes what the engine saves in a form of its own (DeepSpeed)."""
-        ...
-
-    def load_own(self, folder: Path) -> None:
-        """Reads it back."""
         ...
 
 

@@ -1,7 +1,6 @@
 """One process. Also what the engines over torch's own optimisers share."""
 
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -101,12 +100,6 @@ class SingleEngine:
             for state in optimizer.state.values():
                 if "step" in state:
                     state["step"] = state["step"] * 0
-
-    def save_own(self, folder: Path) -> None:
-        """Nothing: `state_dict` has all."""
-
-    def load_own(self, folder: Path) -> None:
-        """Nothing: `state_dict` has all."""
 
 
 def on_device(model: LumosXTransformer3DModel, device: torch.device) -> LumosXTransformer3DModel:

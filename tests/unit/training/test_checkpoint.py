@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import Tensor
 
 from lumosx.errors import InputError
@@ -14,17 +15,13 @@ from lumosx.training.ranks import Ranks
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
-def _nothing(folder: Path) -> None:
-    del folder
-
-
 def _save(checkpoints: Checkpoints, step: int, value: float) -> None:
-    checkpoints.save(step, {"step": step}, {"w": {"a": torch.full((4, 3), value)}, "t": [value, "x"]}, _nothing)
+    checkpoints.save(step, {"step": step}, {"w": {"a": torch.full((4, 3), value)}, "t": [value, "x"]})
 
 
 def _load(checkpoints: Checkpoints, folder: Path) -> dict[str, Any]:
     state: dict[str, Any] = {"w": {"a": torch.zeros(4, 3)}, "t": [0.0, ""]}
-    checkpoints.load(folder, state, _nothing)
+    checkpoints.load(folder, state)
     return state
 
 
@@ -43,13 +40,13 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
 def test_a_save_holds_what_was_there_when_it_began(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, ALONE, keep=2)
     weights = torch.zeros(2048, 2048)
-    checkpoints.save(1, {}, {"w": weights}, _nothing)
+    checkpoints.save(1, {}, {"w": weights})
     weights.add_(1.0)  # training goes on at once
     checkpoints.finish()
     loaded = {"w": torch.ones(2048, 2048)}
     latest = checkpoints.latest()
     assert latest is not None
-    checkpoints.load(latest, loaded, _nothing)
+    checkpoints.load(latest, loaded)
     assert not loaded["w"].any()
 
 
@@ -60,6 +57,18 @@ def test_only_the_last_ones_stay(tmp_path: Path) -> None:
     checkpoints.finish()
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["latest", "step-00000010", "step-00000100"]
+
+
+def test_a_run_that_was_set_back_keeps_what_it_stands_on(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, ALONE, keep=2)
+    for step in (10, 20):
+        _save(checkpoints, step, step)
+    checkpoints.finish()
+    (tmp_path / "checkpoints" / "latest").write_text("step-00000010\n")
+    _save(checkpoints, 15, 15.0)
+    checkpoints.finish()
+    latest = checkpoints.latest()
+    assert latest is not None and latest.name == "step-00000015" and (latest.parent / "step-00000010").is_dir()
 
 
 def test_a_half_written_one_is_cleared_and_the_one_before_holds(tmp_path: Path) -> None:
@@ -89,27 +98,18 @@ def test_a_checkpoint_that_was_not_yet_named_the_latest_is_written_anew(tmp_path
     assert float(_load(again, latest)["w"]["a"][0, 0]) == 7.0
 
 
-def test_what_an_engine_saves_itself_lies_beside(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, ALONE, keep=2)
-    checkpoints.save(1, {}, {"w": torch.zeros(1)}, lambda folder: (folder / "own.bin").write_bytes(b"own") and None)
-    checkpoints.finish()
-    seen: list[bytes] = []
-    latest = checkpoints.latest()
-    assert latest is not None
-    checkpoints.load(latest, {"w": torch.ones(1)}, lambda folder: seen.append((folder / "own.bin").read_bytes()))
-    assert seen == [b"own"]
-
-
-def test_a_failed_save_is_told_and_leaves_the_one_before(tmp_path: Path) -> None:
+def test_a_failed_save_is_told_and_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = Checkpoints(tmp_path, ALONE, keep=2)
     _save(checkpoints, 1, 1.0)
     checkpoints.finish()
 
-    def fail(folder: Path) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
-        checkpoints.save(2, {}, {}, fail)
+    monkeypatch.setattr(dcp.FileSystemWriter, "write_data", fail)
+    checkpoints.save(2, {}, {"w": torch.zeros(1)})
+    with pytest.raises((OSError, dcp.CheckpointException), match="disk full"):
+        checkpoints.finish()
     latest = Checkpoints(tmp_path, ALONE, keep=2).latest()
     assert latest is not None and latest.name == "step-00000001"
 
@@ -133,4 +133,4 @@ def test_damage_is_told(tmp_path: Path, damage: str) -> None:
         shape = (5, 3)
     state: dict[str, Tensor | dict[str, Tensor]] = {"w": {"a": torch.zeros(shape)}}
     with pytest.raises(InputError, match=r"step-00000001 cannot be read"):
-        checkpoints.load(folder, state, _nothing)
+        checkpoints.load(folder, state)
