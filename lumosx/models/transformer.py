@@ -6,6 +6,7 @@ padding in a batch, may have a timestep of their own, and can then be computed o
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -200,12 +201,11 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         if reference_cache is not None:
             self._check_cache(reference_cache, layouts, references)
             cached = reference_cache.keys_values
-        elif any(layout.references for layout in layouts):
+        # also for a batch without any: sharded ranks must all go through the same modules
+        elif references is not None or any(layout.references for layout in layouts):
             tokens = self._reference_tokens(references, layouts, hidden_states)
             reference_modulation = self._reference_modulation(modulation, timestep, copies, batch)
             stream = self._stream(tokens, reference_modulation, batch.reference_rotary)
-        elif references is not None and any(r.numel() for r in references):
-            raise ValueError("there are references but the layouts have none")
 
         video, _ = self._run(self._stream(video, modulation, batch.video_rotary), stream, text, batch, cached)
         patches = all_tokens(self._head(video, time), self.sequence_group)  # pyright: ignore[reportArgumentType]
@@ -332,7 +332,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         """Time embedding [n, dim] and modulation [n, 6, dim], in the weights' own type whatever autocast says."""
         embedder = self.condition_embedder
         weight_dtype = next(iter(embedder.time_embedder.parameters())).dtype
-        with torch.autocast(timestep.device.type, enabled=False):
+        with _without_autocast(timestep.device):
             frequencies = embedder.timesteps_proj(timestep)
             time = embedder.time_embedder(frequencies.to(weight_dtype)).to(self.patch_embedding.weight.dtype)
             return time, embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
@@ -368,6 +368,12 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
             raise ValueError("the reference cache was made for other layouts (another branch, size or scene)")
         if cache.keys_values[0][0].shape[1] * size_of(self.sequence_group) != layouts[0].reference_tokens:
             raise ValueError("the reference cache was made under another sequence parallelism; make it again")
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """The weights' own type inside. The meta device, where costs are counted, knows no autocast."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
 def _check_text_only(**image_keys: int | None) -> None:

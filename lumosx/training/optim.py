@@ -63,7 +63,7 @@ class ShardedMuon(torch.optim.Muon):
         """Updates every matrix that has a gradient."""
         del closure
         for group in self.param_groups:
-            options = {key: group[key] for key in self.defaults}
+            options = {key: value for key, value in group.items() if key not in ("params", "peak_lr")}
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._update(parameter, options)

@@ -1,7 +1,7 @@
 """Checks of sequence parallelism: what ranks that share a clip compute, against one process."""
 
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -81,6 +81,7 @@ def in_an_engine(ranks: Ranks, folder: Path, engine: str, checkpointing: str, co
     config = tiny_config(engine)
     config.train.checkpointing, config.train.compile = checkpointing, bool(compiled)
     shared = tiny()
+    shared.compile_repeated_blocks = partial(shared.compile_repeated_blocks, backend="aot_eager")  # inductor is slow
     prepare_model(shared, config, sharers)
     made = make_engine(shared, config, sharers)
     loss = made.forward(**clips[sharers.data_rank]).sample.square().mean()

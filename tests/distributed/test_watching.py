@@ -1,7 +1,7 @@
 """Validation and sampled clips on two processes with a sharded model."""
 
 import pytest
-from conftest import expect, launch
+from launching import expect, launch
 
 CHECKS = ["validation", "samples"]
 
