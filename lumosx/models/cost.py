@@ -84,11 +84,6 @@ def _linear(inputs: int, outputs: int) -> int:
     return inputs * outputs + outputs
 
 
-def forward_flops(config: Config, layouts: Sequence[TokenLayout], copies: int = 1) -> int:
-    """FLOPs of a forward pass; see `flops_by_part`."""
-    return flops_by_part(config, layouts, copies).total
-
-
 def flops_by_part(config: Config, layouts: Sequence[TokenLayout], copies: int = 1) -> Flops:
     """FLOPs of a forward pass.
 

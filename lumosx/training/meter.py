@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lumosx.data.batch import StepData
-from lumosx.models.cost import forward_flops
+from lumosx.models.cost import flops_by_part, training_flops
 from lumosx.models.gpus import peak_flops
 from lumosx.training.config import Config
 from lumosx.training.ranks import Ranks
@@ -17,10 +17,16 @@ GIB = 2**30
 
 
 class Meter:
-    """Sums over the steps since the last figures were taken."""
+    """Sums over the steps since the last figures were taken.
 
-    def __init__(self, config: Config, model_config: Any, ranks: Ranks) -> None:
-        self.noises, self.model_config, self.ranks = config.data.noises, model_config, ranks
+    Args:
+        model_config: of the transformer.
+        shared: whether the noisy copies of a clip share its references (`Objective.shared`).
+    """
+
+    def __init__(self, config: Config, model_config: Any, shared: bool, ranks: Ranks) -> None:
+        self.model_config, self.ranks, self.frozen = model_config, ranks, config.lora is not None
+        self.repeats, self.copies = (1, config.data.noises) if shared else (config.data.noises, 1)
         self.peak = peak_flops(torch.cuda.get_device_name(ranks.device)) if ranks.device.type == "cuda" else None
         self.restart()
 
@@ -41,9 +47,10 @@ class Meter:
         self._norms.append(norm)
         for batch in data.batches:
             for layout in batch.layouts:
-                self._tokens += len(layout) + (self.noises - 1) * layout.video_tokens
-            # forward and backward; activations that are computed again are no useful work
-            self._flops += 3 * forward_flops(self.model_config, batch.layouts, self.noises)
+                self._tokens += self.repeats * (len(layout) + (self.copies - 1) * layout.video_tokens)
+            # without what checkpointing computes again: that is no useful work
+            flops = flops_by_part(self.model_config, batch.layouts, self.copies)
+            self._flops += self.repeats * training_flops(flops, self.frozen)
 
     def figures(self) -> dict[str, float]:
         """The means of the stretch; rates are of all ranks together, memory is this rank's. Starts a new one."""

@@ -22,7 +22,7 @@ from lumosx.training.config import Config
 from lumosx.training.ema import Ema
 from lumosx.training.engines import make_engine
 from lumosx.training.engines.base import precision
-from lumosx.training.export import expect_settings, export_run, make_pipeline
+from lumosx.training.export import export_run, make_pipeline
 from lumosx.training.guard import Guard
 from lumosx.training.lora import add_lora
 from lumosx.training.meter import Meter
@@ -50,7 +50,6 @@ class Trainer:
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         self.config, self.ranks, self.folder = config, ranks, config.folder
-        expect_settings(config.model.generation)  # used at the end only, but a mistake in it shows now
         self.encoder = open_encoder(config, ranks.device)
         model = build_model(config)
         if config.lora is not None:
@@ -64,6 +63,7 @@ class Trainer:
         self.source = open_source(make_reading(config, self.encoder, model_config), self.encoder)
         self.share = Share(config.train.batch, config.train.micro_batch, ranks.data_rank, ranks.data_size)
         self.guard = Guard(config.guard)
+        self.meter = Meter(config, model_config, shared, ranks)
         self.tracker = Tracker(config, ranks)
         self.step, self.samples_seen, self.broken = 0, 0, 0
         self.position: dict[str, Any] | None = None  # of the sampler
@@ -113,7 +113,7 @@ class Trainer:
         self.tracker.rewind(self.step)
         for note in self.source.notes:
             self.tracker.note(f"note: {note}")
-        self.meter = Meter(self.config, self.engine.model.config, self.ranks)
+        self.meter.restart()
 
     def _steps(self) -> Iterator[StepData]:
         """This rank's shares of the steps that are left; the time spent waiting for them is measured."""

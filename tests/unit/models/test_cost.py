@@ -69,7 +69,6 @@ def test_flops_of_the_1_3b_are_those_of_the_counter() -> None:
     count = counted(model, inputs(model, [scene], 1, "meta"))
     # on the meta device PyTorch decomposes cross-attention into plain products, so nothing is missing
     assert flops.total == pytest.approx(sum(count.values()), rel=1e-3)
-    assert flops.total == cost.forward_flops(model.config, [scene])
     assert flops.self_attention == count["lumosx.attend"]
     assert flops.cross_attention + flops.mcam == count["aten.bmm"]
 
