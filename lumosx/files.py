@@ -47,6 +47,19 @@ def rename_durably(source: Path, target: Path) -> None:
     _flush(target.parent)
 
 
+def discard(path: Path) -> None:
+    """Removes a folder that others read: it is gone at once, not file by file."""
+    doomed = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    os.replace(path, doomed)
+    shutil.rmtree(doomed)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Removes what a kill left of `atomic` and `discard` in a folder. Nobody else may be writing there."""
+    for leftover in (*folder.glob(".*.part"), *folder.glob(".*.old")):
+        _remove(leftover)
+
+
 def write_json(data: Any, path: str | Path) -> None:
     """Writes JSON for people, lists of numbers on one line, atomically."""
     text = json.dumps(data, indent=2, ensure_ascii=False)

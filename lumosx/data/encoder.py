@@ -16,12 +16,11 @@ from huggingface_hub.utils import HfHubHTTPError, HFValidationError
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
 
-from lumosx.data.batch import Batch, Bucket, EncodedBatch
+from lumosx.data.batch import Batch, EncodedBatch
 from lumosx.errors import InputError
 from lumosx.files import sha256_of
 from lumosx.models.codec import Codec, SpaceToDepthCodec, encode_latents
 from lumosx.models.completeness import expect_none_missing
-from lumosx.models.grid import Grid
 from lumosx.paths import checkpoint_path, names_repository
 
 CODECS = {kind.__name__: kind for kind in (AutoencoderKLWan, SpaceToDepthCodec)}
@@ -110,16 +109,6 @@ class Encoder:
         """What all results depend on: digests of the folders with the weights, and the text encoder's type."""
         digests = {name: f"sha256:{sha256_of(folder)}" for name, folder in self._folders.items()}
         return {**digests, "type of the text encoder": str(self.text_encoder.dtype).removeprefix("torch.")}
-
-    def grid(self, bucket: Bucket, patch_size: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Tokens (T, H, W) of a bucket's clips.
-
-        Raises:
-            InputError: the codec and the patches do not divide them, with the nearest legal sizes.
-        """
-        grid = Grid.of(self.codec.config, patch_size)
-        grid.check(bucket)
-        return grid.tokens(bucket)
 
     def _encode(self, clip: Tensor) -> Tensor:
         clip = clip.to(self.device)

@@ -88,7 +88,8 @@ def read_window(stream: BinaryIO, start: float, frames: int, fps: float, width: 
 @contextmanager
 def _opened(stream: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
-        with av.open(stream, "r") as container:
+        # titles and the like are no part of the picture, and damaged ones would raise UnicodeDecodeError
+        with av.open(stream, "r", metadata_errors="ignore") as container:
             video = container.streams.best("video")
             if not isinstance(video, VideoStream):
                 raise InputError("holds no video")

@@ -1,4 +1,9 @@
-"""From a source of clips to the steps of a run: one item is one rank's share of one step, as micro-batches."""
+"""From a source of clips to the steps of a run: one item is one rank's share of one step, as micro-batches.
+
+The loader is PyTorch's own, not torchdata's `StatefulDataLoader`: the plan that each item is made of carries the
+sampler's position, so position and data travel together, and going on needs neither a replay nor as many workers as
+before.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -98,14 +103,17 @@ def training_steps(
     Raises:
         InputError: the position is of other data; or, when its step comes, a clip and all that replaced it are broken.
     """
-    picks = source.picks(share.batch)
+    picks, workers = source.picks(share.batch), source.reading.data.workers
     plans = takewhile(lambda plan: plan.step < steps, picks.plans(position))
-    # plans are drawn here and sent to the workers, so that a resumed run starts where it stopped at no cost
+    # Plans are drawn here and sent to the workers, so that a resumed run starts where it stopped at no cost. Each worker
+    # is one item ahead, not PyTorch's two: an item is a rank's whole step, at 480p with 81 frames eight clips of 97 MB,
+    # and what waits lies in shared memory.
     loader = DataLoader(
         _Steps(source, picks, share),
         batch_size=None,
         sampler=plans,
-        num_workers=source.reading.data.workers,
+        num_workers=workers,
+        prefetch_factor=1 if workers else None,
         generator=torch.Generator(),  # the loader draws a seed; not from the run's own generator
         worker_init_fn=_leave_group,
     )

@@ -18,6 +18,8 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange
 from torch import Tensor, nn
 
+from lumosx.models.precision import without_autocast
+
 
 @dataclass(frozen=True)
 class ExactLatents:
@@ -98,7 +100,7 @@ Codec = AutoencoderKLWan | SpaceToDepthCodec
 
 
 def encode_latents(codec: Codec, video: Tensor) -> Tensor:
-    """Normalised latents of videos, as the transformer knows them.
+    """Normalised latents of videos, as the transformer knows them, in the codec's own type whatever autocast says.
 
     Args:
         codec: on the video's device.
@@ -108,14 +110,16 @@ def encode_latents(codec: Codec, video: Tensor) -> Tensor:
         float32 [B, C, T, h, w].
     """
     mean, std = _statistics(codec, video.device)
-    latents: Any = codec.encode(video.to(codec.dtype))
+    with without_autocast(video.device):  # Wan's codec loses detail in half precision
+        latents: Any = codec.encode(video.to(codec.dtype))
     return (latents.latent_dist.mode().float() - mean) / std
 
 
 def decode_latents(codec: Codec, latents: Tensor) -> Tensor:
     """Videos float32 [B, 3, F, H, W], not clamped, of normalised latents [B, C, T, h, w]."""
     mean, std = _statistics(codec, latents.device)
-    decoded: Any = codec.decode((latents * std + mean).to(codec.dtype))
+    with without_autocast(latents.device):
+        decoded: Any = codec.decode((latents * std + mean).to(codec.dtype))
     return decoded.sample.float()
 
 

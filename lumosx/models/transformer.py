@@ -6,7 +6,6 @@ padding in a batch, may have a timestep of their own, and can then be computed o
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -27,6 +26,7 @@ from lumosx.errors import InputError
 from lumosx.models.block import CHECKPOINTING, LumosXBlock, Stream
 from lumosx.models.caching import ReferenceCache, ReferencesOnlyCacheMixin, check_cacheable
 from lumosx.models.completeness import expect_none_missing
+from lumosx.models.precision import without_autocast
 from lumosx.models.sequence import Group, all_tokens, check_degree, own_tokens, size_of
 from lumosx.paths import names_repository
 from lumosx.relations import LayoutBatch, TokenLayout, batch_layouts
@@ -332,7 +332,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         """Time embedding [n, dim] and modulation [n, 6, dim], in the weights' own type whatever autocast says."""
         embedder = self.condition_embedder
         weight_dtype = next(iter(embedder.time_embedder.parameters())).dtype
-        with _without_autocast(timestep.device):
+        with without_autocast(timestep.device):
             frequencies = embedder.timesteps_proj(timestep)
             time = embedder.time_embedder(frequencies.to(weight_dtype)).to(self.patch_embedding.weight.dtype)
             return time, embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
@@ -368,12 +368,6 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
             raise ValueError("the reference cache was made for other layouts (another branch, size or scene)")
         if cache.keys_values[0][0].shape[1] * size_of(self.sequence_group) != layouts[0].reference_tokens:
             raise ValueError("the reference cache was made under another sequence parallelism; make it again")
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """The weights' own type inside. The meta device, where costs are counted, knows no autocast."""
-    available = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
 def _check_text_only(**image_keys: int | None) -> None:

@@ -6,7 +6,6 @@ any moment, during a save too, leaves the one before.
 """
 
 import json
-import shutil
 import warnings
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
 from lumosx.errors import InputError
-from lumosx.files import atomic, rename_durably, write_json
+from lumosx.files import atomic, clear_leftovers, discard, rename_durably, write_json
 from lumosx.training.ranks import Ranks
 
 FACTS = "run.json"  # what is no tensor
@@ -48,8 +47,7 @@ class Checkpoints:
         self.group = dist.new_group(backend="gloo") if dist.is_initialized() else None
         self._under_way: _Save | None = None
         if ranks.is_main:
-            for leftover in self.folder.glob(".*"):  # of a kill during a save
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            clear_leftovers(self.folder)
         ranks.barrier()
 
     def save(self, step: int, facts: dict[str, Any], tensors: dict[str, Any]) -> None:
@@ -88,21 +86,25 @@ class Checkpoints:
         if not self.ranks.is_main:
             return
         if save.folder.exists():  # of a kill between renaming and naming it the latest
-            shutil.rmtree(save.folder)
+            discard(save.folder)
         rename_durably(save.part, save.folder)
         with atomic(self.folder / "latest") as temporary:
             temporary.write_text(save.folder.name + "\n")
         # later ones are of a run that somebody set back; they stay until they are written anew
         so_far = sorted(old for old in self.folder.glob("step-*") if old.name <= save.folder.name)
         for old in so_far[: -self.keep]:
-            shutil.rmtree(old)
+            discard(old)
 
     def latest(self) -> Path | None:
-        """The last whole checkpoint, or None if the run has none yet.
+        """The last whole checkpoint, or None if the run has none yet: the main rank's answer, because others may see an
+        older state of a shared disk.
 
         Raises:
             InputError: there should be one but it is gone; a run must not start anew over it.
         """
+        return self.ranks.gather(self._latest() if self.ranks.is_main else None)[0]  # pyright: ignore[reportReturnType]
+
+    def _latest(self) -> Path | None:
         pointer = self.folder / "latest"
         if not pointer.is_file():
             return None
@@ -130,7 +132,8 @@ class Checkpoints:
         except (Exception, dcp.CheckpointException) as error:  # the latter is a BaseException
             cause = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise InputError(
-                f"checkpoint {folder} cannot be read: {cause}. Move {self.folder} away to start this run anew"
+                f"checkpoint {folder} cannot be read: {cause}. If the disk failed for a moment, repeat the command; "
+                f"else write another one's name into {self.folder / 'latest'}, or move {self.folder} away to start anew"
             ) from error
 
     def keys(self, folder: Path) -> list[str]:

@@ -83,6 +83,9 @@ def _amounts(config: Config, world: int) -> Problems:
         value = _value(config, key)
         if not 0 <= value <= 1:
             yield f"{key}={value}: a share lies between 0 and 1; nearest: {min(max(value, 0), 1)}"
+    betas = list(config.optim.betas)
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        yield f"optim.betas={betas}: give two numbers from 0 up and below 1, such as [0.9, 0.999]"
     for sigma in config.validation.sigmas:
         if not 0 < sigma <= 1:
             yield f"validation.sigmas holds {sigma}: noise levels lie above 0 and up to 1"

@@ -7,7 +7,7 @@ sees an untyped value.
 import difflib
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -67,11 +67,12 @@ class ObjectiveConfig:
 
 @dataclass
 class OptimConfig:
-    """Muon on the blocks' matrices, AdamW on everything else; a linear warm-up and a linear decay to 0 at the end."""
+    """AdamW; a linear warm-up and a linear decay to 0 at the end. Where `muon_lr` is set, Muon on the blocks' matrices
+    and AdamW on the rest."""
 
     name: str = "adamw"  # or adamw8bit (bitsandbytes, CUDA)
     lr: float = 1e-5
-    muon_lr: float | None = None  # None: AdamW everywhere
+    muon_lr: float | None = None  # None: no Muon
     weight_decay: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.99)
     warmup: int = 100
@@ -81,9 +82,9 @@ class OptimConfig:
 
 @dataclass
 class GuardConfig:
-    """Updates that are left out because they would do harm: a loss or gradient that is no number, or far too large."""
+    """Updates that are left out because they would do harm: their loss or gradient is no number, or far too large."""
 
-    spike: float = 20.0  # times the running mean of the gradient's norm
+    spike: float = 20.0  # times its running mean: a loss, or a gradient's norm, that is too large
     patience: int = 10  # left-out updates in a row that stop the run
 
 
@@ -173,7 +174,8 @@ def load_config(overrides: list[str], configs: Path) -> Config:
     """Composes `configs/train.yaml` with Hydra overrides such as `experiment=tiny_1 train.steps=100`, for one run.
 
     Raises:
-        InputError: an unknown key (with the nearest one), a wrong type, a missing value, an unknown experiment.
+        InputError: an unknown key (with the nearest one), a wrong type, a missing value, an unknown experiment, or a
+            key of a part such as `lora` that the experiment does not have.
     """
     return _typed(_composed(overrides, configs), overrides)
 
@@ -202,10 +204,35 @@ def _composed(overrides: list[str], configs: Path) -> DictConfig:
     ConfigStore.instance().store(name="base_train", node=Config)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(configs.resolve())):
+            _expect_parts(overrides, configs)
             return compose(config_name="train", overrides=overrides)
-    # the last two: what OmegaConf raises for keys of a part that is None, such as data.augment.flip
-    except (HydraException, OmegaConfBaseException, AttributeError, AssertionError) as error:
+    except (HydraException, OmegaConfBaseException) as error:
         raise InputError(f"{error}{_suggestion(overrides)}".strip()) from error
+
+
+def _expect_parts(overrides: list[str], configs: Path) -> None:
+    """Refuses keys of a part that the experiment leaves None; in Hydra they fail on an assertion that names nothing."""
+    parts = [name for name, kind in _dotted(Config).items() if any(map(is_dataclass, get_args(kind)))]
+    asked = [(override, part) for override in overrides for part in parts if _sets_within(override, part)]
+    if not asked:
+        return
+    others = [override for override in overrides if override not in dict(asked)]
+    composed = compose(config_name="train", overrides=others)
+    for override, part in asked:
+        if OmegaConf.select(composed, part) is None:
+            files = sorted((configs / "experiment").glob("*.yaml"))
+            having = [file.stem for file in files if OmegaConf.select(OmegaConf.load(file), part) is not None]
+            raise InputError(
+                f"{override}: this experiment has no {part}. Take one that has ({', '.join(having)}), or state {part} in "
+                "an experiment's YAML"
+            )
+
+
+def _sets_within(override: str, part: str) -> bool:
+    """Whether it changes values of a part; not whether it takes the part away."""
+    key, _, value = override.partition("=")
+    key = key.lstrip("+~")
+    return key.startswith(part + ".") or key == part and value.startswith("{")
 
 
 def _typed(composed: DictConfig, overrides: list[str]) -> Config:
@@ -218,7 +245,9 @@ def _typed(composed: DictConfig, overrides: list[str]) -> Config:
 def _suggestion(overrides: list[str]) -> str:
     known = _dotted(Config)
     for override in overrides:
-        key = override.split("=")[0].lstrip("+~")
+        key, _, value = override.lstrip("+~").partition("=")
+        if get_origin(known.get(key)) is list and not value.startswith("["):
+            return f"\n{key} is a list: {key}=[{value}]"
         if "." in key and key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             if near:
@@ -226,12 +255,13 @@ def _suggestion(overrides: list[str]) -> str:
     return ""
 
 
-def _dotted(node: type, prefix: str = "") -> list[str]:
-    names = []
+def _dotted(node: type, prefix: str = "") -> dict[str, Any]:
+    """All keys of a configuration, dotted, and their types."""
+    types: dict[str, Any] = {}
     for item in fields(node):
         name = prefix + item.name
-        names.append(name)
+        types[name] = item.type
         for kind in (item.type, *get_args(item.type)):
             if isinstance(kind, type) and is_dataclass(kind):
-                names += _dotted(kind, name + ".")
-    return names
+                types |= _dotted(kind, name + ".")
+    return types

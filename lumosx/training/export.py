@@ -4,6 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lumosx.data.encoder import Encoder
@@ -11,11 +12,13 @@ from lumosx.errors import InputError
 from lumosx.files import atomic
 from lumosx.flow import make_solver
 from lumosx.models import LumosXTransformer3DModel
+from lumosx.models.containers import read_state_dict
 from lumosx.pipelines import LumosXPipeline
 from lumosx.pipelines.settings import Settings
 from lumosx.training.config import Config
 from lumosx.training.lora import add_lora, lora_state, merged, save_lora
-from lumosx.training.model import build_model
+from lumosx.training.model import build_model, open_encoder
+from lumosx.training.run import saved_config
 
 
 def expect_settings(generation: dict[str, Any]) -> Any:
@@ -45,16 +48,62 @@ def make_pipeline(config: Config, encoder: Encoder, model: LumosXTransformer3DMo
     )
 
 
-def export_run(config: Config, encoder: Encoder, weights: dict[str, Tensor], folder: Path) -> None:
+def export_run(
+    config: Config, encoder: Encoder, weights: dict[str, Tensor], folder: Path, adapter: Path | None = None
+) -> None:
     """Writes whole trained weights (by the names of the trained model) as a checkpoint, whole or not at all.
 
-    A LoRA run leaves its adapter alone beside it, under RUN/lora, and the merged weights in the checkpoint.
+    Args:
+        adapter: a LoRA run has the merged weights in the checkpoint, and its adapter alone here. None: RUN/lora.
     """
     model = build_model(config)
     if config.lora is not None:
-        save_lora(lora_state(weights, config.lora), folder.parent / "lora")
-        add_lora(trained := build_model(config), config.lora)
-        weights = merged(trained.state_dict() | weights, config.lora)
+        save_lora(lora_state(weights, config.lora), adapter or config.folder / "lora")
+        weights = merged(_trained_model(config).state_dict() | weights, config.lora)
     model.load_state_dict(weights)
     with atomic(folder) as beside:
         make_pipeline(config, encoder, model.eval()).save_pretrained(beside)
+
+
+def export_last_checkpoint(run: Path, folder: Path) -> Path:
+    """Writes the averaged weights of a run's last whole checkpoint as `export_run` does; the run may be going on.
+
+    A LoRA run's adapter goes to FOLDER-lora. Nothing in the run's folder is changed.
+
+    Returns:
+        The checkpoint that was read.
+
+    Raises:
+        InputError: the run has no whole checkpoint yet, one that cannot be read, or what is to be written exists.
+    """
+    config = saved_config(run)
+    adapter = folder.with_name(f"{folder.name}-lora") if config.lora is not None else None
+    for place in filter(None, (folder, adapter)):
+        if place.exists():
+            raise InputError(f"{place} exists already; choose another folder or remove it first")
+    pointer = run / "checkpoints" / "latest"
+    if not pointer.is_file():
+        raise InputError(f"{run} has no whole checkpoint yet; the first comes at train.checkpoint_every")
+    checkpoint = pointer.parent / pointer.read_text().strip()
+    export_run(config, open_encoder(config, torch.device("cpu")), _averages(checkpoint, config), folder, adapter)
+    return checkpoint
+
+
+def _averages(checkpoint: Path, config: Config) -> dict[str, Tensor]:
+    """The averaged weights in a checkpoint, whole, from any number of ranks and any engine, read by this process alone.
+
+    ZeRO-3 keeps flat tensors, so they get their shapes from the model.
+    """
+    shapes = {name: p.shape for name, p in _trained_model(config).named_parameters() if p.requires_grad}
+    averages = read_state_dict(checkpoint)
+    if {n: t.numel() for n, t in averages.items()} != {n: shape.numel() for n, shape in shapes.items()}:
+        raise InputError(f"{checkpoint} holds other weights than the model that config.yaml of its run describes")
+    return {name: tensor.view(shapes[name]) for name, tensor in averages.items()}
+
+
+def _trained_model(config: Config) -> LumosXTransformer3DModel:
+    """The model as it trains, with its adapters if it has any, and its first weights."""
+    model = build_model(config)
+    if config.lora is not None:
+        add_lora(model, config.lora)
+    return model

@@ -1,4 +1,4 @@
-"""Leaves out updates that would do harm: a loss or gradient that is no number, or a gradient far larger than usual.
+"""Leaves out updates that would do harm: their loss or gradient is no number, or far larger than usual.
 
 Loss and norm are those of the whole batch, so every rank comes to the same verdict without asking the others.
 """
@@ -8,8 +8,8 @@ from typing import Any
 
 from lumosx.training.config import GuardConfig
 
-DECAY = 0.98  # of the running mean of the gradient's norm
-LEARNING = 50  # taken updates before a norm can be called too large
+DECAY = 0.98  # of the running means of the loss and of the gradient's norm
+LEARNING = 50  # taken updates before a loss or norm can be called too large
 
 
 class TrainingFailure(RuntimeError):
@@ -20,12 +20,12 @@ class Guard:
     """Judges each update before it is taken.
 
     Args:
-        config: how far above its mean a norm may be, and how many bad updates in a row are too many.
+        config: how far above its mean a loss or norm may be, and how many bad updates in a row are too many.
     """
 
     def __init__(self, config: GuardConfig) -> None:
         self.config = config
-        self.mean = 0.0  # of the norms of taken updates: a plain mean at first, then one that forgets
+        self.loss, self.norm = 0.0, 0.0  # means over taken updates: plain ones at first, then ones that forget
         self.taken = 0
         self.left_out = 0  # in a row
 
@@ -42,7 +42,9 @@ class Guard:
         reason = self._reason(loss, norm)
         if reason is None:
             self.taken += 1
-            self.mean += (norm - self.mean) * max(1 - DECAY, 1 / self.taken)
+            share = max(1 - DECAY, 1 / self.taken)
+            self.loss += (loss - self.loss) * share
+            self.norm += (norm - self.norm) * share
             self.left_out = 0
             return None
         self.left_out += 1
@@ -54,18 +56,18 @@ class Guard:
         return reason
 
     def _reason(self, loss: float, norm: float) -> str | None:
-        if not math.isfinite(loss):
-            return f"the loss is {loss}"
-        if not math.isfinite(norm):
-            return f"the gradient's norm is {norm}"
-        if self.taken >= LEARNING and norm > self.config.spike * self.mean:
-            return f"the gradient's norm {norm:.3g} is {norm / self.mean:.0f} times its running mean {self.mean:.3g}"
+        for name, value, mean in (("loss", loss, self.loss), ("gradient's norm", norm, self.norm)):
+            if not math.isfinite(value):
+                return f"the {name} is {value}"
+            if self.taken >= LEARNING and value > self.config.spike * mean:
+                return f"the {name} {value:.3g} is {value / mean:.0f} times its running mean {mean:.3g}"
         return None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a verdict depends on, for a checkpoint."""
-        return {"mean": self.mean, "taken": self.taken, "left_out": self.left_out}
+        return {"loss": self.loss, "norm": self.norm, "taken": self.taken, "left_out": self.left_out}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
-        self.mean, self.taken, self.left_out = state["mean"], state["taken"], state["left_out"]
+        self.loss, self.norm = state["loss"], state["norm"]
+        self.taken, self.left_out = state["taken"], state["left_out"]

@@ -27,7 +27,9 @@ class Meter:
     def __init__(self, config: Config, model_config: Any, shared: bool, ranks: Ranks) -> None:
         self.model_config, self.ranks, self.frozen = model_config, ranks, config.lora is not None
         self.repeats, self.copies = (1, config.data.noises) if shared else (config.data.noises, 1)
-        self.peak = peak_flops(torch.cuda.get_device_name(ranks.device)) if ranks.device.type == "cuda" else None
+        self.peak = None
+        if ranks.device.type == "cuda" and config.train.precision == "bf16":
+            self.peak = peak_flops(torch.cuda.get_device_name(ranks.device))
         self.restart()
 
     def restart(self) -> None:
@@ -40,6 +42,10 @@ class Meter:
     def waited(self, seconds: float) -> None:
         """Adds time in which the step had no data."""
         self._waiting += seconds
+
+    def paused(self, seconds: float) -> None:
+        """Leaves out time that was not training's."""
+        self._started += seconds
 
     def stepped(self, loss: float, norm: float, data: StepData) -> None:
         """Adds a step: its global loss and norm, and this rank's share of its data."""

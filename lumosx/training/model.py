@@ -10,6 +10,7 @@ from torch import nn
 from lumosx.data.encoder import Encoder
 from lumosx.data.examples import Reading
 from lumosx.errors import InputError
+from lumosx.files import sha256_of
 from lumosx.models import LumosXTransformer3DModel
 from lumosx.models.grid import Grid
 from lumosx.paths import checkpoint_path, names_repository
@@ -33,6 +34,8 @@ def build_model(config: Config) -> LumosXTransformer3DModel:
         return LumosXTransformer3DModel.from_pretrained(place, subfolder="transformer", **options)
     except (TypeError, ValueError) as error:
         raise InputError(f"model.transformer: {error}") from error
+    except OSError as error:
+        raise InputError(f"model.init_from={config.model.init_from}: {error}") from error
 
 
 def open_encoder(config: Config, device: torch.device) -> Encoder:
@@ -78,6 +81,14 @@ def starting_place(config: Config) -> str:
         if names_repository(name):
             return name
         raise InputError(f"model.init_from={name}: no run of that name in {config.run.root}, and {error}") from error
+
+
+def digest_of_start(config: Config) -> str | None:
+    """sha256 of the weights on this machine that the run starts from; None where it starts from none or from the hub."""
+    if config.model.init_from is None:
+        return None
+    folder = Path(starting_place(config)) / "transformer"
+    return sha256_of(folder) if folder.is_dir() else None
 
 
 def init_weights(model: LumosXTransformer3DModel) -> None:

@@ -59,6 +59,16 @@ class Ranks:
             dist.all_reduce(value)
         return value
 
+    def agree(self, problem: str) -> None:
+        """To be called by all ranks. One that stopped alone would leave the others waiting for it.
+
+        Raises:
+            InputError: there is a problem on any of them; the message tells all.
+        """
+        problems = dict.fromkeys(str(one) for one in self.gather(problem) if one)
+        if problems:
+            raise InputError("\n".join(problems))
+
     def gather(self, value: object) -> list[object]:
         """Every rank's (picklable) value in rank order, on every rank."""
         if self.size == 1:
@@ -81,13 +91,14 @@ def joined(config: ParallelConfig) -> Iterator[Ranks]:
         InputError: the number of processes does not suit `parallel`.
     """
     rank, size, local = (int(os.environ.get(name, default)) for name, default in _NAMES)
-    if size % config.sequence:
+    if config.sequence < 1 or size % config.sequence:
         raise InputError(
             f"parallel.sequence={config.sequence}: {size} processes cannot be grouped by it; "
             f"start a multiple of {config.sequence}"
         )
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each tensor from a loader's worker takes one
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = ENOUGH_FILES if most == resource.RLIM_INFINITY else min(most, ENOUGH_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, wanted), most))
     device = torch.device("cpu")
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed, where installed, looks for one and tells
@@ -105,11 +116,11 @@ def joined(config: ParallelConfig) -> Iterator[Ranks]:
             backend, store=store, rank=rank if store else -1, world_size=size if store else -1,
             timeout=timedelta(minutes=config.timeout_minutes),
         )  # fmt: skip
-    try:
-        yield Ranks(rank, size, device, config.sequence)
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+    yield Ranks(rank, size, device, config.sequence)
+    # not after an error: others may wait in an exchange that will never come, and leaving would wait for them
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
+ENOUGH_FILES = 65536  # each tensor from a loader's worker takes one
 _NAMES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))

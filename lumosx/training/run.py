@@ -3,20 +3,25 @@
 The same command goes on with a run, so another configuration under the same name is a mistake, never a mixture.
 """
 
+import fcntl
 import json
 import platform
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from lumosx.errors import InputError
 from lumosx.files import atomic, write_json
 from lumosx.training.config import Config
+from lumosx.training.ranks import Ranks
 
 # What may change on resume: it changes neither what was trained so far nor the order of the data.
 FREE = (
@@ -51,11 +56,52 @@ def rewind_lines(path: Path, step: int) -> None:
         temporary.write_text("".join(kept), encoding="utf-8")
 
 
+@contextmanager
+def claimed(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Keeps the run to this command: two that write the same folder would ruin it.
+
+    Raises:
+        InputError: another process has it.
+    """
+    file, problem = None, ""
+    if ranks.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = f"{folder}: another process trains this run; stop it, or take another run.name"
+    ranks.agree(problem)
+    try:
+        yield
+    finally:
+        if file is not None:
+            file.close()
+
+
 def write_facts(config: Config, device: torch.device) -> None:
     """Writes config.yaml and machine.json into the run's folder."""
     with atomic(config.folder / "config.yaml") as temporary:
         OmegaConf.save(OmegaConf.create(asdict(config)), temporary)
     write_json(machine(device), config.folder / "machine.json")
+
+
+def saved_config(run: Path) -> Config:
+    """What config.yaml in a run's folder says; run.root and run.name are those of where the folder lies now.
+
+    Raises:
+        InputError: there is none, or it does not describe a run.
+    """
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"{path} does not exist, so {run} is not a run's folder")
+    try:
+        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path)))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise InputError(f"{path} is not the configuration of a run of this version: {error}") from error
+    folder = run.resolve()
+    root = folder.parents[len(Path(config.run.name).parts) - 1]  # a name may have several parts
+    return replace(config, run=replace(config.run, root=str(root), name=str(folder.relative_to(root))))
 
 
 def machine(device: torch.device) -> dict[str, Any]:

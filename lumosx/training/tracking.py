@@ -5,15 +5,17 @@ backend of the whole process before the engine that trains could.
 """
 
 import math
-import re
 import shutil
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol
 
 from lumosx.errors import InputError
+from lumosx.files import atomic
 from lumosx.training.config import Config
 from lumosx.training.ranks import Ranks
 from lumosx.training.run import append_line, rewind_lines
@@ -181,12 +183,11 @@ class _Wandb:
     def __init__(self, config: Config) -> None:
         import wandb
 
-        name = config.run.name
         try:
             self._run = wandb.init(
                 project=config.track.project,
-                name=name,
-                id=re.sub(r"[/\\#?%:]", "-", name),  # characters that an id must not have
+                name=config.run.name,
+                id=_wandb_id(config.folder / "wandb-id.txt"),
                 resume="allow",
                 dir=config.folder,
                 config=asdict(config),
@@ -205,6 +206,14 @@ class _Wandb:
 
     def close(self) -> None:
         self._run.finish()
+
+
+def _wandb_id(path: Path) -> str:
+    """Of the run, from its first start on. Random: others in the project may have given their run the same name."""
+    if not path.is_file():
+        with atomic(path) as temporary:
+            temporary.write_text(uuid.uuid4().hex, encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 class _Trackio:

@@ -1,13 +1,12 @@
 """The training loop: one run of one phase, on one process or many, resumed by repeating its command."""
 
 import hashlib
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from lumosx.data.batch import Batch, EncodedBatch, StepData
 from lumosx.data.loader import Share, open_source, training_steps, validation_batches
 from lumosx.errors import InputError
+from lumosx.files import clear_leftovers, discard
 from lumosx.training.apply import prepare_model
 from lumosx.training.checkpoint import Checkpoints
 from lumosx.training.checks import check
@@ -26,12 +26,12 @@ from lumosx.training.export import export_run, make_pipeline
 from lumosx.training.guard import Guard
 from lumosx.training.lora import add_lora
 from lumosx.training.meter import Meter
-from lumosx.training.model import build_model, make_reading, open_encoder
+from lumosx.training.model import build_model, digest_of_start, make_reading, open_encoder
 from lumosx.training.objective import Objective
 from lumosx.training.optim import rate, set_rate
 from lumosx.training.ranks import Ranks
 from lumosx.training.rng import rng_state, set_rng_state
-from lumosx.training.run import LISTS, append_line, check_same, rewind_lines, write_facts
+from lumosx.training.run import LISTS, append_line, check_same, claimed, rewind_lines, write_facts
 from lumosx.training.samples import sample_clips
 from lumosx.training.stopping import RunStopped, StopSignal
 from lumosx.training.tracking import Tracker
@@ -66,6 +66,7 @@ class Trainer:
         self.meter = Meter(config, model_config, shared, ranks)
         self.tracker = Tracker(config, ranks)
         self.step, self.samples_seen, self.broken = 0, 0, 0
+        self.saved = 0  # the step of the last checkpoint
         self.position: dict[str, Any] | None = None  # of the sampler
         self.order = ""  # a digest of all samples so far, in their order
 
@@ -76,24 +77,28 @@ class Trainer:
             RunStopped: the machine asked the run to stop; its state is saved.
             TrainingFailure: the loss is beyond repair; the last checkpoint stays.
         """
-        self._start()
+        with claimed(self.folder, self.ranks):
+            self._start()
+            with StopSignal() as stop:
+                self._train(stop)
+            if self.step < self.config.train.steps:
+                self._stop()
+            self.checkpoints.finish()
+            self.tracker.close()
+            return self.export()
+
+    def _train(self, stop: StopSignal) -> None:
         train = self.config.train
-        with StopSignal() as stop:
-            for data in self._steps():
-                asked = self._train_step(data, stop.asked)
-                self.checkpoints.poll()
-                last = self.step == train.steps
-                if self._due(train.log_every) or last:
-                    self._log()
-                if self._due(self.config.validation.every):
-                    self._validate()
-                if self._due(train.checkpoint_every) or last or asked:
-                    self._save()
-                if asked and not last:
-                    self._stop()
-        self.checkpoints.finish()
-        self.tracker.close()
-        return self.export()
+        for data in self._steps(stop):
+            self._train_step(data)
+            self.checkpoints.poll()
+            last = self.step == train.steps
+            if self._due(train.log_every) or last:
+                self._log()
+            if self._due(train.checkpoint_every) or last:
+                self._save()
+            if self._due(self.config.validation.every):
+                self._validate()
 
     def _start(self) -> None:
         """Takes up the last checkpoint and clears what a kill left half-written."""
@@ -102,11 +107,11 @@ class Trainer:
         if latest is not None:
             self._resume(latest)
         if self.ranks.is_main:
-            for leftover in self.folder.glob(".*"):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            for folder in (self.folder, self.folder / "samples"):
+                clear_leftovers(folder)
             (self.folder / "resumable").unlink(missing_ok=True)
             if self.step < self.config.train.steps and (self.folder / "export").is_dir():
-                shutil.rmtree(self.folder / "export")  # of the same run when it was to be shorter
+                discard(self.folder / "export")  # of the same run when it was to be shorter
             write_facts(self.config, self.ranks.device)
             for name in LISTS:
                 rewind_lines(self.folder / name, self.step)
@@ -115,25 +120,35 @@ class Trainer:
             self.tracker.note(f"note: {note}")
         self.meter.restart()
 
-    def _steps(self) -> Iterator[StepData]:
-        """This rank's shares of the steps that are left; the time spent waiting for them is measured."""
+    def _steps(self, stop: StopSignal) -> Iterator[StepData]:
+        """This rank's shares of the steps that are left, until any rank is asked to stop.
+
+        Raises:
+            InputError: on all ranks, if the data of any cannot be read.
+        """
         steps = training_steps(self.source, self.share, steps=self.config.train.steps, position=self.position)
-        while True:
-            started = time.perf_counter()
-            data = next(steps, None)
-            if data is None:
-                return
+        while self.step < self.config.train.steps:
+            started, data, problem = time.perf_counter(), None, ""
+            try:
+                data = next(steps)
+            except InputError as error:
+                problem = str(error)
             self.meter.waited(time.perf_counter() - started)
+            failed, asked = self.ranks.sum(torch.tensor([data is None, stop.asked], dtype=torch.float64)).tolist()
+            if failed:
+                self.ranks.agree(problem)
+            if asked:
+                return
+            assert data is not None  # else failed
             yield data
 
-    def _train_step(self, data: StepData, asked: bool) -> bool:
-        """One update. Returns whether any rank was asked to stop."""
+    def _train_step(self, data: StepData) -> None:
+        """One update, unless the guard leaves it out."""
         config = self.config
         loss = self._backward(data)
         norm = float(self.engine.clip(config.optim.clip))
-        # one exchange a step for all that ranks must agree on
-        agreed = self.ranks.sum(torch.tensor([float(loss), len(data.broken), asked], dtype=torch.float64)).tolist()
-        mean = agreed[0] / self.ranks.size
+        total, broken = self.ranks.sum(torch.tensor([float(loss), len(data.broken)], dtype=torch.float64)).tolist()
+        mean = total / self.ranks.size
         reason = self.guard.verdict(mean, norm)
         if reason is None:
             set_rate(self.engine.optimizers, rate(self.step, config.train.steps, config.optim))
@@ -149,9 +164,8 @@ class Trainer:
         self.samples_seen += len(data.order)
         self.position = data.position
         self.order = hashlib.sha256("\n".join([self.order, *data.order]).encode()).hexdigest()[:16]
-        self._count_broken(data, round(agreed[1] / self.ranks.sequence))
+        self._count_broken(data, round(broken / self.ranks.sequence))
         self.meter.stepped(mean, norm, data)
-        return agreed[2] > 0
 
     def _backward(self, data: StepData) -> Tensor:
         """Gradients of the step's mean loss, micro-batch by micro-batch; returns this rank's mean loss."""
@@ -194,12 +208,17 @@ class Trainer:
     @cached_property
     def _fixed(self) -> tuple[list[EncodedBatch], list[Tensor]]:
         """This rank's part of the fixed clips, and what each counts."""
-        fixed = validation_batches(self.source, self.share, self.config.validation.clips)
+        fixed, problem = [], ""
+        try:
+            fixed = validation_batches(self.source, self.share, self.config.validation.clips)
+        except InputError as error:
+            problem = str(error)
+        self.ranks.agree(problem)
         return [self.encoder(item.batch) for item in fixed], [item.weights for item in fixed]
 
     def _validate(self) -> None:
         """The averaged weights' loss on fixed clips, and clips that they sample."""
-        settings = self.config.validation
+        settings, started = self.config.validation, time.perf_counter()
         with self.ema.swapped():
             figures = validation_loss(self.engine.forward, *self._fixed, settings.sigmas, self.ranks)
             if settings.samples:
@@ -208,7 +227,7 @@ class Trainer:
                 with precision(self.config.train.precision, self.ranks.device):
                     sample_clips(pipeline, scenes, self.folder / "samples" / f"step-{self.step:08d}", self.ranks)
         self.tracker.log(self.step, {f"validation/{name}": value for name, value in figures.items()})
-        self.meter.restart()  # what this took is not the training's time
+        self.meter.paused(time.perf_counter() - started)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -225,33 +244,60 @@ class Trainer:
             "order": self.order,
             "broken": self.broken,
             "guard": self.guard.state_dict(),
-            "ranks": self.ranks.size,
             "engine": self.engine.name,
+            "start": self._start_digest,
             "config": asdict(self.config),
         }
         self.checkpoints.save(self.step, facts, self._state())
+        self.saved = self.step
 
     def _resume(self, folder: Path) -> None:
-        check_same(self.checkpoints.facts(folder)["config"], self.config, str(folder))
-        state, facts, saved = self._state(), self.checkpoints.facts(folder), self.checkpoints.keys(folder)
+        facts, saved = self.checkpoints.facts(folder), self.checkpoints.keys(folder)
+        self._expect_resumable(folder, facts)
+        state = self._state()
         for rank, rng in state["rng"].items():  # without those of a rank or a device that the run did not have before
             state["rng"][rank] = {kind: value for kind, value in rng.items() if f"rng.{rank}.{kind}" in saved}
         self.checkpoints.load(folder, state)
         self.engine.load_state_dict(state["engine"])
         self.ema.load_state_dict(state["ema"])
         self.guard.load_state_dict(facts["guard"])
-        self.step, self.samples_seen, self.broken = facts["step"], facts["samples_seen"], facts["broken"]
+        self.step = self.saved = facts["step"]
+        self.samples_seen, self.broken = facts["samples_seen"], facts["broken"]
         self.position, self.order = facts["position"], facts["order"]
         if self.config.run.accept_changes:
             self.position.pop("clips", None)  # the sampler's note of what it drew from
         set_rng_state(state["rng"][f"rank{self.ranks.rank}"], self.ranks.device)  # last: what is above may draw
         self.tracker.note(f"goes on with {folder}")
 
+    def _expect_resumable(self, folder: Path, facts: dict[str, Any]) -> None:
+        check_same(facts["config"], self.config, str(folder))
+        if facts["step"] > self.config.train.steps:
+            raise InputError(
+                f"{folder} has made {facts['step']} steps already, more than train.steps={self.config.train.steps}; "
+                "ask for at least as many, or take another run.name"
+            )
+        if facts["start"] != self._start_digest and not self.config.run.accept_changes:
+            raise InputError(
+                f"{folder} started from other weights than model.init_from={self.config.model.init_from} holds now; bring "
+                "the former ones back, take another run.name, or run.accept_changes=true"
+            )
+        was, now = facts["engine"], self.engine.name
+        if was != now and any(name.startswith("zero") for name in (was, now)):  # the others share one form
+            raise InputError(f"{folder} was saved by parallel.engine={was}, which {now} cannot read; take {was}")
+
+    @cached_property
+    def _start_digest(self) -> str | None:
+        """What the frozen weights of a LoRA run, which no checkpoint holds, must still be."""
+        found = self.ranks.gather(digest_of_start(self.config) if self.ranks.is_main else None)
+        return cast("str | None", found[0])
+
     def _stop(self) -> None:
+        if self.saved < self.step:
+            self._save()
         self.checkpoints.finish()
-        self.tracker.close()
         if self.ranks.is_main:
             (self.folder / "resumable").touch()  # launchers that hide the exit code look here
+        self.tracker.close()
         raise RunStopped(f"stopped at step {self.step}, as asked; the same command goes on")
 
     def export(self) -> Path:

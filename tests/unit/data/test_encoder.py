@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from transformers import UMT5Config, UMT5EncoderModel
 
 from lumosx import LumosXPipeline
-from lumosx.data.batch import Batch, Bucket
+from lumosx.data.batch import Batch
 from lumosx.data.encoder import Encoder
 from lumosx.errors import InputError
 from lumosx.models.codec import decode_latents, encode_latents
@@ -101,15 +101,6 @@ def test_latents_are_normalised_by_the_codec_s_statistics(pipeline: LumosXPipeli
     video = noise(1, 3, 5, 16, 16)
     raw = pipeline.vae.encode(video).latent_dist.mode()
     assert_close(encode_latents(pipeline.vae, video), (raw - 0.3) / 0.5)
-
-
-def test_tokens_of_a_bucket(encoder: Encoder) -> None:
-    assert encoder.grid(Bucket(832, 480, 81), (1, 2, 2)) == (21, 30, 52)
-
-
-def test_a_bucket_that_the_codec_cannot_cut_is_refused_with_the_nearest(encoder: Encoder) -> None:
-    with pytest.raises(InputError, match=r"width 830 .* 816 or 832; frames 80 .* 77 or 81"):
-        encoder.grid(Bucket(830, 480, 80), (1, 2, 2))
 
 
 def test_embeddings_of_a_half_precision_text_encoder_are_float32() -> None:

@@ -263,7 +263,7 @@ def test_weights_may_serve_right_after_inference_mode() -> None:
         ({"encoder_hidden_states": torch.zeros(1, 6, 8)}, "words are over 5 text tokens but the text has 6"),
         ({"hidden_states": torch.zeros(2, 4, 2, 4, 4)}, r"2 videos need timesteps \[2\], not \[1\]"),
         ({"timestep": torch.tensor(5.0)}, r"1 videos need timesteps \[1\], not \[\]"),
-        ({"layouts": [TokenLayout((2, 2, 2), [], [])]}, r"the layouts have \[0\] references, but these are given: \[2\]"),
+        ({"layouts": [TokenLayout((2, 2, 2), [], [])]}, r"layouts have \[0\] references, but these are given: \[2\]"),
         ({"layouts": None}, r"the layouts have \[0\] references, but these are given: \[2\]"),
     ],
 )

@@ -50,11 +50,27 @@ def test_overrides_reach_typed_values() -> None:
         ("train.steps=many", "many"),
         ("experiment=huge", "huge"),
         ("optim.moun_lr=1", "did you mean optim.muon_lr"),
+        ("track.to=wandb", r"track\.to is a list: track\.to=\[wandb\]"),
+        ("data.buckets=32x32x9", r"data\.buckets is a list: data\.buckets=\[32x32x9\]"),
+        ("lora.rank=8", r"^lora\.rank=8: this experiment has no lora\. Take one that has \(lora_480p, lora_tiny\), or"),
+        ("lora={rank: 8}", r"^lora=\{rank: 8\}: this experiment has no lora\."),
+        ("+lora.rank=8", "this experiment has no lora"),
+        ("data.augment.flip=0.5", r"this experiment has no data\.augment\. Take one that has \(.*phase1_480p"),
+        ("data.augment={flip: 0.5}", r"this experiment has no data\.augment\."),
+        ("text.width=8", r"this experiment has no text\. Take one that has \(tiny_text\)"),
     ],
 )
 def test_mistakes_are_named(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_config(["experiment=tiny_1", override], configs_dir())
+
+
+def test_parts_that_the_experiment_has_can_be_changed_and_taken_away() -> None:
+    config = load_config(["experiment=lora_tiny", "lora.rank=8"], configs_dir())
+    assert config.lora is not None and (config.lora.rank, config.lora.alpha) == (8, 16)
+    changed = load_config(["experiment=phase2_480p", "data.augment={flip: 0.25}"], configs_dir())
+    assert changed.data.augment is not None and changed.data.augment.flip == 0.25
+    assert load_config(["experiment=lora_tiny", "lora=null"], configs_dir()).lora is None
 
 
 def test_a_missing_value_is_named() -> None:

@@ -156,8 +156,18 @@ def test_wandb_offline_keeps_one_run_through_a_resume(tmp_path: Path, monkeypatc
         tracker.close()
         time.sleep(1.1)  # wandb names the run's folders by the second
     ids, points = wandb_points(config.folder)
-    assert ids == {"a-b"}
+    assert ids == {(config.folder / "wandb-id.txt").read_text()}
     assert points == [{"step": 30, "loss": 30.0}, {"step": 25, "loss": 25.0}]
+
+
+def test_wandb_runs_of_one_name_in_two_folders_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    ids: set[str] = set()
+    for person in ("anna", "ben"):
+        config = run_config(tmp_path / person, "wandb")
+        Tracker(config, ALONE).close()
+        ids |= wandb_points(config.folder)[0]
+    assert len(ids) == 2
 
 
 def test_wandb_that_cannot_start_is_an_input_error_that_names_the_offline_mode(

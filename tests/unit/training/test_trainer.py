@@ -60,10 +60,10 @@ def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_bits(config: Config, mo
     trainer = Trainer(stopped, ALONE)
     step = trainer._train_step
 
-    def step_and_signal(data: StepData, asked: bool) -> bool:
-        if trainer.step == 1:
+    def step_and_signal(data: StepData) -> None:
+        if trainer.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(data, asked)
+        step(data)
 
     monkeypatch.setattr(trainer, "_train_step", step_and_signal)
     with pytest.raises(RunStopped, match="stopped at step 3"):
@@ -92,6 +92,45 @@ def test_a_lost_export_is_made_again(config: Config) -> None:
     assert (config.folder / "export/transformer/diffusion_pytorch_model.safetensors").read_bytes() == weights
 
 
+def test_a_run_is_not_made_shorter_than_it_is(config: Config) -> None:
+    fit(config)
+    with pytest.raises(InputError, match=r"has made 4 steps already, more than train\.steps=3"):
+        fit(with_train(config, steps=3))
+
+
+def test_two_commands_do_not_train_one_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(config, ALONE)
+    step, second = trainer._train_step, Trainer(config, ALONE)
+
+    def step_beside_another(data: StepData) -> None:
+        with pytest.raises(InputError, match="another process trains this run"):
+            second.fit()
+        step(data)
+
+    monkeypatch.setattr(trainer, "_train_step", step_beside_another)
+    trainer.fit()
+    assert fit(config).step == 4  # and none is locked out behind it
+
+
+def test_files_of_others_stay(config: Config) -> None:
+    config.folder.mkdir(parents=True)
+    (config.folder / ".note").write_text("mine")
+    (config.folder / ".export.0123abcd.part").mkdir()  # as a kill leaves it
+    fit(config)
+    assert (config.folder / ".note").read_text() == "mine"
+    assert [path.name for path in config.folder.glob(".*")] == [".note"]
+
+
+def test_data_that_cannot_be_read_stops_the_run_in_a_sentence(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise InputError("clips/beach: nothing of it can be read")
+        yield
+
+    monkeypatch.setattr("lumosx.training.trainer.training_steps", fail)
+    with pytest.raises(InputError, match="nothing of it can be read"):
+        fit(config)
+
+
 def test_the_loss_falls(config: Config) -> None:
     """On fixed clips, noises and levels: from batch to batch the drawn sigmas hide what 24 steps change."""
     longer = with_train(config, steps=24, checkpoint_every=100)
@@ -104,9 +143,7 @@ def test_the_loss_falls(config: Config) -> None:
     assert sum("loss" in line for line in lines(longer)) == 24
 
 
-def test_another_configuration_is_no_resume_unless_told(
-    config: Config, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_configuration_is_no_resume_unless_told(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     fit(config)
     before = {path: path.read_bytes() for path in config.folder.iterdir() if path.is_file()}
     other = replace(
@@ -222,6 +259,15 @@ def test_a_second_phase_starts_from_the_averages_of_the_first(config: Config) ->
         assert torch.equal(tensor, first.ema.averages[name]), name
     with pytest.raises(InputError, match="no run of that name"):
         Trainer(replace(config, model=replace(config.model, init_from="three")), ALONE)
+
+
+def test_a_run_whose_start_was_made_anew_is_no_resume(config: Config) -> None:
+    fit(named(config, "one"))
+    second = replace(named(with_train(config, steps=2), "two"), model=replace(config.model, init_from="one"))
+    fit(second)
+    fit(named(with_train(config, steps=5), "one"))  # its export is another one now
+    with pytest.raises(InputError, match=r"started from other weights than model\.init_from=one holds now"):
+        fit(with_train(second, steps=3))
 
 
 def test_micro_batches_are_one_batch(config: Config) -> None:
