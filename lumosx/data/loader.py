@@ -105,9 +105,9 @@ def training_steps(
     """
     picks, workers = source.picks(share.batch), source.reading.data.workers
     plans = takewhile(lambda plan: plan.step < steps, picks.plans(position))
-    # Plans are drawn here and sent to the workers, so that a resumed run starts where it stopped at no cost. Each worker
-    # is one item ahead, not PyTorch's two: an item is a rank's whole step, at 480p with 81 frames eight clips of 97 MB,
-    # and what waits lies in shared memory.
+    # Plans are drawn here and sent to the workers, so that a resumed run starts where it stopped at no cost. Each
+    # worker is one item ahead, not PyTorch's two: an item is a rank's whole step, at 480p and 81 frames eight clips of
+    # 97 MB, and two of them for each of eight workers would fill /dev/shm.
     loader = DataLoader(
         _Steps(source, picks, share),
         batch_size=None,

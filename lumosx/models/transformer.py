@@ -123,9 +123,11 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         """Compiles the blocks, one graph for all layouts; `options` are those of `torch.compile`.
 
         By default PyTorch takes sizes that agree by chance in the first batch (four references, ranges of four numbers)
-        to agree for ever, and compiles again when they do not. That is switched off, for the whole process.
+        to agree for ever, and compiles again when they do not; and in a block that is sharded it takes the number of
+        heads for a size that may change. Both are switched off, for the whole process.
         """
         torch.fx.experimental._config.use_duck_shape = False  # pyright: ignore[reportAttributeAccessIssue]
+        torch._dynamo.config.specialize_int = True  # pyright: ignore[reportAttributeAccessIssue]
         super().compile_repeated_blocks(**({"fullgraph": True, "dynamic": True} | options))
 
     def set_attention_backend(self, backend: str) -> None:

@@ -44,7 +44,7 @@ class Checkpoints:
     def __init__(self, run: Path, ranks: Ranks, keep: int) -> None:
         self.folder, self.ranks, self.keep = run / "checkpoints", ranks, keep
         # its own group: the writing thread must not talk into the training's collectives
-        self.group = dist.new_group(backend="gloo") if dist.is_initialized() else None
+        self.group: Any = dist.new_group(backend="gloo") if dist.is_initialized() else None
         self._under_way: _Save | None = None
         if ranks.is_main:
             clear_leftovers(self.folder)

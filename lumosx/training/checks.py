@@ -166,7 +166,7 @@ def _sizes(config: Config, grid: Grid, heads: int) -> Problems:
         yield from problems
         frames, height, width = grid.tokens(bucket)
         legal = legal_degrees(heads, frames * height * width, height * width)
-        if not problems and sequence not in legal:
+        if not problems and sequence > 0 and sequence not in legal:
             yield (
                 f"parallel.sequence={sequence} does not divide {heads} heads and the {height} x {width} tokens of a "
                 f"picture of {text}; nearest: {_nearest(legal, sequence)}, of {legal}"

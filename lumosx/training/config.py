@@ -223,16 +223,15 @@ def _expect_parts(overrides: list[str], configs: Path) -> None:
             files = sorted((configs / "experiment").glob("*.yaml"))
             having = [file.stem for file in files if OmegaConf.select(OmegaConf.load(file), part) is not None]
             raise InputError(
-                f"{override}: this experiment has no {part}. Take one that has ({', '.join(having)}), or state {part} in "
-                "an experiment's YAML"
+                f"{override}: this experiment has no {part}. Take one that has ({', '.join(having)}), or state {part} "
+                "in an experiment's YAML"
             )
 
 
 def _sets_within(override: str, part: str) -> bool:
     """Whether it changes values of a part; not whether it takes the part away."""
-    key, _, value = override.partition("=")
-    key = key.lstrip("+~")
-    return key.startswith(part + ".") or key == part and value.startswith("{")
+    key, _, value = override.lstrip("+").partition("=")
+    return key.startswith(part + ".") or (key == part and value.startswith("{"))
 
 
 def _typed(composed: DictConfig, overrides: list[str]) -> Config:

@@ -48,19 +48,19 @@ def make_pipeline(config: Config, encoder: Encoder, model: LumosXTransformer3DMo
     )
 
 
-def export_run(
-    config: Config, encoder: Encoder, weights: dict[str, Tensor], folder: Path, adapter: Path | None = None
-) -> None:
+def export_run(config: Config, encoder: Encoder, weights: dict[str, Tensor], folder: Path, adapter: Path) -> None:
     """Writes whole trained weights (by the names of the trained model) as a checkpoint, whole or not at all.
 
     Args:
-        adapter: a LoRA run has the merged weights in the checkpoint, and its adapter alone here. None: RUN/lora.
+        adapter: a LoRA run has the merged weights in the checkpoint, and its adapter alone here.
     """
     model = build_model(config)
     if config.lora is not None:
-        save_lora(lora_state(weights, config.lora), adapter or config.folder / "lora")
+        save_lora(lora_state(weights, config.lora), adapter)
         weights = merged(_trained_model(config).state_dict() | weights, config.lora)
     model.load_state_dict(weights)
+    encoder.tokenizer.backend_tokenizer.no_truncation()  # would be saved as the last call had set it
+    encoder.tokenizer.backend_tokenizer.no_padding()
     with atomic(folder) as beside:
         make_pipeline(config, encoder, model.eval()).save_pretrained(beside)
 
@@ -77,15 +77,16 @@ def export_last_checkpoint(run: Path, folder: Path) -> Path:
         InputError: the run has no whole checkpoint yet, one that cannot be read, or what is to be written exists.
     """
     config = saved_config(run)
-    adapter = folder.with_name(f"{folder.name}-lora") if config.lora is not None else None
-    for place in filter(None, (folder, adapter)):
+    adapter = folder.with_name(f"{folder.name}-lora")
+    for place in (folder,) if config.lora is None else (folder, adapter):
         if place.exists():
             raise InputError(f"{place} exists already; choose another folder or remove it first")
     pointer = run / "checkpoints" / "latest"
     if not pointer.is_file():
         raise InputError(f"{run} has no whole checkpoint yet; the first comes at train.checkpoint_every")
     checkpoint = pointer.parent / pointer.read_text().strip()
-    export_run(config, open_encoder(config, torch.device("cpu")), _averages(checkpoint, config), folder, adapter)
+    averages = _averages(checkpoint, config)  # at once: a run that goes on removes its older checkpoints
+    export_run(config, open_encoder(config, torch.device("cpu")), averages, folder, adapter)
     return checkpoint
 
 
@@ -94,8 +95,8 @@ def _averages(checkpoint: Path, config: Config) -> dict[str, Tensor]:
 
     ZeRO-3 keeps flat tensors, so they get their shapes from the model.
     """
-    shapes = {name: p.shape for name, p in _trained_model(config).named_parameters() if p.requires_grad}
     averages = read_state_dict(checkpoint)
+    shapes = {name: p.shape for name, p in _trained_model(config).named_parameters() if p.requires_grad}
     if {n: t.numel() for n, t in averages.items()} != {n: shape.numel() for n, shape in shapes.items()}:
         raise InputError(f"{checkpoint} holds other weights than the model that config.yaml of its run describes")
     return {name: tensor.view(shapes[name]) for name, tensor in averages.items()}

@@ -84,7 +84,7 @@ def starting_place(config: Config) -> str:
 
 
 def digest_of_start(config: Config) -> str | None:
-    """sha256 of the weights on this machine that the run starts from; None where it starts from none or from the hub."""
+    """sha256 of the weights that the run starts from; None if there are none, or on the hub."""
     if config.model.init_from is None:
         return None
     folder = Path(starting_place(config)) / "transformer"

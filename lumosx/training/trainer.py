@@ -265,7 +265,7 @@ class Trainer:
         self.samples_seen, self.broken = facts["samples_seen"], facts["broken"]
         self.position, self.order = facts["position"], facts["order"]
         if self.config.run.accept_changes:
-            self.position.pop("clips", None)  # the sampler's note of what it drew from
+            facts["position"].pop("clips", None)  # the sampler's note of what it drew from
         set_rng_state(state["rng"][f"rank{self.ranks.rank}"], self.ranks.device)  # last: what is above may draw
         self.tracker.note(f"goes on with {folder}")
 
@@ -278,8 +278,8 @@ class Trainer:
             )
         if facts["start"] != self._start_digest and not self.config.run.accept_changes:
             raise InputError(
-                f"{folder} started from other weights than model.init_from={self.config.model.init_from} holds now; bring "
-                "the former ones back, take another run.name, or run.accept_changes=true"
+                f"{folder} started from other weights than model.init_from={self.config.model.init_from} holds now; "
+                "bring the former ones back, take another run.name, or run.accept_changes=true"
             )
         was, now = facts["engine"], self.engine.name
         if was != now and any(name.startswith("zero") for name in (was, now)):  # the others share one form
@@ -305,6 +305,6 @@ class Trainer:
         weights = self.ema.whole()
         export = self.folder / "export"
         if self.ranks.is_main and not export.is_dir():
-            export_run(self.config, self.encoder, weights, export)
+            export_run(self.config, self.encoder, weights, export, adapter=self.folder / "lora")
         self.ranks.barrier()
         return export

@@ -152,6 +152,20 @@ def test_a_single_frame_is_a_video_too() -> None:
     assert read_window(file, 0, 1, 16, 32, 32).shape == (3, 1, 32, 32)
 
 
+def test_damaged_bytes_make_an_input_error_or_none_at_all() -> None:
+    clip = np.frombuffer(encode(counting(5), options={"qp": "30"}).getvalue(), dtype=np.uint8)
+    random, refused = np.random.default_rng(0), 0
+    for _ in range(60):
+        damaged = clip.copy()
+        damaged[random.integers(0, len(clip), 10)] ^= random.integers(1, 256, 10, dtype=np.uint8)
+        try:
+            probe(io.BytesIO(damaged.tobytes()))
+            read_window(io.BytesIO(damaged.tobytes()), 0, 3, 8, 32, 32)
+        except InputError:
+            refused += 1
+    assert 0 < refused < 60
+
+
 def sound() -> io.BytesIO:
     file = io.BytesIO()
     with wave.open(file, "wb") as audio:

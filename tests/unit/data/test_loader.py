@@ -56,6 +56,22 @@ def test_workers_change_nothing_in_the_playground(text_encoder: Path) -> None:
     assert clips_of(spread) == clips_of(alone)
 
 
+def test_each_worker_is_one_step_ahead(text_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = records(text_encoder, six_clips(), workers=2)
+    kind, drawn = type(source.picks(2)), []
+    plans = kind.plans
+
+    def counted(self: Any, position: Any) -> Any:
+        for plan in plans(self, position):
+            drawn.append(plan.step)
+            yield plan
+
+    monkeypatch.setattr(kind, "plans", counted)
+    steps = training_steps(source, Share(2), steps=50)
+    next(steps)
+    assert drawn == [0, 1, 2]
+
+
 def test_reading_leaves_the_generator_of_the_run_alone(text_encoder: Path) -> None:
     """A resumed run starts its loader once more than one that never stopped."""
     before = torch.get_rng_state()

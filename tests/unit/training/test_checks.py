@@ -49,7 +49,6 @@ def refusal(overrides: list[str], world: int = 64) -> str:
         (["optim.betas=[0.9]"], 64, r"optim\.betas=\[0\.9\]: give two numbers from 0 up and below 1"),
         (["optim.betas=[0.9,1.0]"], 64, r"optim\.betas=\[0\.9, 1\.0\]: give two numbers"),
         (["optim.betas=[-0.1,0.9]"], 64, r"optim\.betas=\[-0\.1, 0\.9\]: give two numbers"),
-        (["parallel.sequence=0"], 64, r"parallel\.sequence=0: the least is 1"),
         (["data.text_dropout=1.5"], 64, r"text_dropout=1\.5: a share lies between 0 and 1; nearest: 1"),
         (["data.subjects=[]"], 64, r"data\.subjects=\[\]: give the shares"),
         (["data.subjects=[1,-1]"], 64, "give the shares"),
@@ -65,6 +64,10 @@ def test_what_cannot_work_is_refused_with_the_nearest_that_can(overrides: list[s
 def test_all_problems_come_in_one_message() -> None:
     message = refusal(["train.steps=0", "train.batch=70", "data.buckets=[850x480x80]", "optim.name=adam"])
     assert len(message.splitlines()) == 1 + 4
+
+
+def test_a_sequence_of_no_ranks_is_told_once_and_not_for_every_size() -> None:
+    assert refusal(["parallel.sequence=0"]).splitlines()[1:] == ["  parallel.sequence=0: the least is 1"]
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,12 @@ def test_a_gpu_that_is_too_small_is_told() -> None:
     assert "It DOES NOT FIT" in report(load_config(["experiment=phase1_480p"], configs_dir()), "4090", 64)
 
 
+def test_the_readme_shows_what_the_command_prints() -> None:
+    text = report(load_config(["experiment=phase1_480p"], configs_dir()), "H100", 64)
+    table = text[text.index("\ncheckpointing ") + 1 : text.index("\n\nAssumed")]
+    assert table in (configs_dir().parent / "README.md").read_text()
+
+
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(InputError, match="nearest: 64 or 128"):
         plan_of("experiment=phase1_480p", "train.batch=65")

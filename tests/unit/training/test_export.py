@@ -1,7 +1,10 @@
 """The last checkpoint of a run, finished or not, becomes what the run's own export would be."""
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,21 +31,31 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def save_as_latest(state: dict[str, Any], checkpoint: Path) -> None:
+    dcp.save(state, storage_writer=dcp.FileSystemWriter(checkpoint), no_dist=True)
+    (checkpoint.parent / "latest").write_text(checkpoint.name + "\n")
+
+
 def test_the_last_checkpoint_of_a_finished_run_gives_its_export(config: Config, tmp_path: Path) -> None:
     export = Trainer(config, ALONE).fit()
     result = CliRunner().invoke(app, ["convert", str(config.folder), str(tmp_path / "out")], catch_exceptions=False)
-    assert result.output == f"{tmp_path / 'out'}: the averaged weights of {config.folder}/checkpoints/step-00000004\n"
-    assert contents(tmp_path / "out") == contents(export)
+    assert result.stdout == f"{tmp_path / 'out'}: the averaged weights of {config.folder}/checkpoints/step-00000004\n"
+    assert contents(tmp_path / "out" / "transformer") == contents(export / "transformer")
 
 
 def test_a_stopped_run_opens_in_the_pipeline(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(config, ALONE)
     step = trainer._train_step
-    monkeypatch.setattr(trainer, "_train_step", lambda data, asked: step(data, asked) or trainer.step == 3)
+
+    def step_and_signal(*args: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(*args)
+
+    monkeypatch.setattr(trainer, "_train_step", step_and_signal)
     with pytest.raises(RunStopped):
         trainer.fit()
     before = contents(config.folder)
-    assert export_last_checkpoint(config.folder, tmp_path / "out").name == "step-00000003"
+    assert export_last_checkpoint(config.folder, tmp_path / "out").name == f"step-{trainer.step:08d}"
     assert contents(config.folder) == before
     transformer = LumosXPipeline.from_pretrained(tmp_path / "out").transformer
     for name, tensor in transformer.state_dict().items():
@@ -51,13 +64,14 @@ def test_a_stopped_run_opens_in_the_pipeline(config: Config, tmp_path: Path, mon
 
 def test_flat_tensors_as_of_zero3_get_their_shapes(config: Config, tmp_path: Path) -> None:
     export = Trainer(config, ALONE).fit()
-    checkpoint = config.folder / "checkpoints" / "step-00000004"
-    flat = {name: tensor.reshape(-1, 1) for name, tensor in read_state_dict(checkpoint).items()}
-    dcp.save({"ema": flat}, storage_writer=dcp.FileSystemWriter(checkpoint), no_dist=True)
+    checkpoints = config.folder / "checkpoints"
+    averages = read_state_dict(checkpoints / "step-00000004")
+    flat = {name: tensor.reshape(-1, 1) for name, tensor in averages.items()}
+    save_as_latest({"ema": flat}, checkpoints / "flat")
     export_last_checkpoint(config.folder, tmp_path / "out")
     assert (tmp_path / "out" / WEIGHTS).read_bytes() == (export / WEIGHTS).read_bytes()
     flat.popitem()
-    dcp.save({"ema": flat}, storage_writer=dcp.FileSystemWriter(checkpoint), no_dist=True)
+    save_as_latest({"ema": flat}, checkpoints / "incomplete")
     with pytest.raises(InputError, match="holds other weights than the model"):
         export_last_checkpoint(config.folder, tmp_path / "other")
 
@@ -74,7 +88,7 @@ def test_a_lora_run_that_has_moved_leaves_merged_weights_and_the_adapter(config:
     Trainer(lora, ALONE).fit()
     runs = (tmp_path / "runs").rename(tmp_path / "moved")
     export_last_checkpoint(runs / "lora", tmp_path / "out")
-    assert contents(tmp_path / "out") == contents(runs / "lora" / "export")
+    assert (tmp_path / "out" / WEIGHTS).read_bytes() == (runs / "lora" / "export" / WEIGHTS).read_bytes()
     assert contents(tmp_path / "out-lora") == contents(runs / "lora" / "lora")
     start, end = load_file(runs / "first" / "export" / WEIGHTS), load_file(tmp_path / "out" / WEIGHTS)
     assert not torch.equal(start["blocks.0.attn1.to_q.weight"], end["blocks.0.attn1.to_q.weight"])
