@@ -78,8 +78,8 @@ def without_inductor(graph: GraphModule, inputs: list) -> Callable:
     """Inductor takes minutes. It cannot do with heads as a size that may change, so that is looked for here."""
     nodes = [n for part in graph.modules() if isinstance(part, GraphModule) for n in part.graph.nodes]
     (attend,) = [n for n in nodes if n.target is torch.ops.lumosx.attend.default]
-    assert attend.args[0].meta["example_value"].shape[1:] == (2, 12)
-    assert all(isinstance(size, int) for size in attend.args[0].meta["example_value"].shape[1:])
+    _, heads, head_dim = attend.args[0].meta["example_value"].shape
+    assert isinstance(heads, int) and isinstance(head_dim, int)
     return aot_eager(graph, inputs)
 
 

@@ -31,7 +31,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_lora_of_fifty_clips(clips: Path, tmp_path: Path) -> None:
     command = [
         "train", "experiment=lora_tiny", f"data.path={clips}", f"run.root={tmp_path}", "run.name=friends",
-        "train.steps=8", "validation.every=8", "train.log_every=4", "data.workers=0",
+        "train.steps=8", "validation.every=8", "validation.samples=1", "train.log_every=4", "data.workers=0",
     ]  # fmt: skip
     run(*command)
     folder = tmp_path / "friends"
@@ -39,6 +39,8 @@ def test_a_lora_of_fifty_clips(clips: Path, tmp_path: Path) -> None:
     assert [line["step"] for line in log if "loss" in line] == [4, 8] and log[-1]["validation/loss"] > 0
     adapter = folder / "lora" / "pytorch_lora_weights.safetensors"
     assert adapter.stat().st_size < 2_000_000
+
+    assert list((folder / "samples" / "step-00000008").glob("*.mp4"))
 
     scene = Scene.load(sorted(clips.glob("*/scene.yaml"))[0])
     base = LumosXPipeline.from_pretrained("checkpoints/lumosx-tiny")
