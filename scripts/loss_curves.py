@@ -33,8 +33,9 @@ def main(runs: list[Path], out: Path) -> None:
         start += last["samples_seen"]
     left.set(xlabel="clips seen", ylabel="training loss", yscale="log")
     right.set(xlabel="clips seen", ylabel="validation loss, equation (8)", yscale="log")
+    left.legend(frameon=False, fontsize=8)
+    right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     for axes in (left, right):
-        axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     with atomic(out) as temporary:
         figure.savefig(temporary, dpi=110, format=out.suffix[1:])
