@@ -58,16 +58,8 @@ def letterbox(image: Image.Image, width: int, height: int, *, fit: Fit = "pad", 
     Raises:
         InputError: `fit` is something else.
     """
-    if fit not in ("pad", "crop"):
-        raise InputError(f"fit is 'pad' or 'crop', not {fit!r}")
     image = image.convert("RGB")
-    ratios = (width / image.width, height / image.height)
-    if fit == "pad":
-        ratio = min(ratios)
-        size = max(1, int(image.width * ratio)), max(1, int(image.height * ratio))
-    else:
-        ratio = max(ratios)
-        size = max(width, int(image.width * ratio)), max(height, int(image.height * ratio))
+    size = fitted_size(image, width, height, fit)
     resized = image.resize(size, Image.Resampling.BICUBIC)
     canvas = Image.new("RGB", (width, height), ImageColor.getrgb(pad))
     canvas.paste(resized, ((width - size[0]) // 2, (height - size[1]) // 2))
@@ -139,6 +131,22 @@ def _turned(image: Image.Image, degrees: float, shear: float) -> Image.Image:
     x, y = image.width / 2, image.height / 2
     matrix = (a, b, x - a * x - b * y, d, e, y - d * x - e * y)
     return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC, fillcolor="white")
+
+
+def fitted_size(image: Image.Image, width: int, height: int, fit: Fit) -> tuple[int, int]:
+    """Width and height that `letterbox` brings a picture to.
+
+    Raises:
+        InputError: `fit` is neither "pad" nor "crop".
+    """
+    if fit not in ("pad", "crop"):
+        raise InputError(f"fit is 'pad' or 'crop', not {fit!r}")
+    ratios = (width / image.width, height / image.height)
+    if fit == "pad":
+        ratio = min(ratios)
+        return max(1, int(image.width * ratio)), max(1, int(image.height * ratio))
+    ratio = max(ratios)
+    return max(width, int(image.width * ratio)), max(height, int(image.height * ratio))
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -24,7 +24,7 @@ from lumosx.data.rows import shuffled, with_references
 from lumosx.data.sampler import Pick
 from lumosx.errors import InputError
 from lumosx.records import ClipRecord, Picture
-from lumosx.references import Augmentation, augment, letterbox, to_tensor
+from lumosx.references import Augmentation, augment, fitted_size, letterbox, to_tensor
 from lumosx.relations import TokenLayout, bound_layout
 from lumosx.relations.mcam import Rules
 from lumosx.scene import Binding, ImageError, ImageSpec, Scene
@@ -177,6 +177,9 @@ def prepare(image: ImageSpec, kind: str, bucket: Bucket, augmentation: Augmentat
     """
     picture = image.open()
     if augmentation is not None:
+        size = fitted_size(picture, bucket.width, bucket.height, image.fit)
+        if size[0] < picture.width:  # blur and shrinking are in pixels of the clip, whatever the camera's were
+            picture = picture.resize(size, Image.Resampling.BICUBIC)
         picture = augment(picture, augmentation, keyed_generator(*draw), geometric=kind != "background")
     return to_tensor(letterbox(picture, bucket.width, bucket.height, fit=image.fit, pad=image.pad))
 

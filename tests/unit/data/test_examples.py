@@ -9,15 +9,16 @@ import torch
 from clips_in_memory import BRIGHTER, COLOURS, FPS, PROMPT, grid_of, picture, reading, store_of, two_men, video
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ImageColor
+from PIL import Image, ImageColor
 
 from lumosx.data.batch import Bucket
-from lumosx.data.examples import Described, Reading, describe, drop, read_pixels
+from lumosx.data.examples import Described, Reading, describe, drop, prepare, read_pixels
 from lumosx.data.keyed import keyed_chance, keyed_generator
 from lumosx.data.sampler import Pick
 from lumosx.errors import InputError
 from lumosx.records import ClipRecord
 from lumosx.references import Augmentation
+from lumosx.scene import ImageSpec
 
 BUCKET = Bucket(32, 32, 9)
 
@@ -203,6 +204,21 @@ def test_augmentation_is_keyed_by_the_visit_and_the_entity(text_encoder: Path) -
     assert not torch.equal(varied[5], read_pixels(second, store_of().open, augmentation)[1][5])
     draws = [shown.draw for shown in first.pictures]
     assert len(set(draws)) == 7
+
+
+def test_a_photograph_is_varied_as_its_small_copy_is() -> None:
+    """Blur is in pixels of the clip: on a camera's pixels it would be gone behind the letterbox."""
+    bucket, draw = Bucket(48, 32, 5), (0, "clip", "augment")
+    noise = torch.randint(0, 256, (40, 60, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    photograph = Image.fromarray(noise.numpy()).resize((1200, 800), Image.Resampling.NEAREST)
+    small = photograph.resize((48, 32), Image.Resampling.BICUBIC)
+    augmentation = Augmentation(probability=1.0)
+    varied, same = (
+        prepare(ImageSpec(None, memory=image), "face", bucket, augmentation, draw) for image in (photograph, small)
+    )
+    assert torch.equal(varied, same)
+    plain = prepare(ImageSpec(None, memory=photograph), "face", bucket, None, draw)
+    assert not torch.equal(varied, plain)
 
 
 def test_a_background_is_not_moved(text_encoder: Path) -> None:
