@@ -67,9 +67,9 @@ def claimed(folder: Path, ranks: Ranks) -> Iterator[None]:
     if ranks.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        try:  # not flock: a loader's worker would inherit it and hold it when this process was killed
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             problem = f"{folder}: another process trains this run; stop it, or take another run.name"
     ranks.agree(problem)
     try:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -98,18 +100,17 @@ def test_a_run_is_not_made_shorter_than_it_is(config: Config) -> None:
         fit(with_train(config, steps=3))
 
 
-def test_two_commands_do_not_train_one_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = Trainer(config, ALONE)
-    step, second = trainer._train_step, Trainer(config, ALONE)
-
-    def step_beside_another(data: StepData) -> None:
+def test_two_commands_do_not_train_one_run(config: Config) -> None:
+    config.folder.mkdir(parents=True)
+    holds = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    command = [sys.executable, "-c", holds, str(config.folder / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
         with pytest.raises(InputError, match="another process trains this run"):
-            second.fit()
-        step(data)
-
-    monkeypatch.setattr(trainer, "_train_step", step_beside_another)
-    trainer.fit()
-    assert fit(config).step == 4  # and none is locked out behind it
+            fit(config)
+        other.kill()
+    assert fit(config).step == 4  # nobody is locked out by one that was killed
 
 
 def test_files_of_others_stay(config: Config) -> None:
