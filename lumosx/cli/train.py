@@ -36,17 +36,26 @@ def command(
 
 def _report(runs: "list[Config]", gpu: str, gpus: int | None) -> None:
     import os
+    from glob import glob
 
     from lumosx.training.dry_run import report
 
     for config in runs:
         typer.echo(report(config, gpu, gpus or int(os.environ.get("WORLD_SIZE", "1"))))
+        path = config.data.path
+        if path is not None and not glob(path):
+            typer.echo(f"Before it can run: nothing is at data.path={path} yet.")
 
 
 def _train(runs: "list[Config]") -> None:
+    import diffusers
+    import transformers
+
     from lumosx.training.ranks import joined
     from lumosx.training.stopping import EXIT_CODE, RunStopped
 
+    diffusers.utils.logging.disable_progress_bar()  # bars of other libraries before ours
+    transformers.utils.logging.disable_progress_bar()
     with joined(runs[0].parallel) as ranks:
         for config in runs:
             try:

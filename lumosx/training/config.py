@@ -247,8 +247,8 @@ def _suggestion(overrides: list[str]) -> str:
         key, _, value = override.lstrip("+~").partition("=")
         if get_origin(known.get(key)) is list and not value.startswith("["):
             return f"\n{key} is a list: {key}=[{value}]"
-        if "." in key and key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+        if key not in (*known, "experiment"):
+            near = difflib.get_close_matches(key, [*known, "experiment"], n=1)
             if near:
                 return f"\n{key}: did you mean {near[0]}?"
     return ""

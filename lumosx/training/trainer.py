@@ -116,6 +116,9 @@ class Trainer:
             for name in LISTS:
                 rewind_lines(self.folder / name, self.step)
         self.tracker.rewind(self.step)
+        steps = self.config.train.steps
+        left = f"steps {self.step + 1} to {steps}" if self.step < steps else f"has made its {steps} steps already"
+        self.tracker.note(f"{self.folder}: {left}, {self.engine.name} on {self.ranks.size} x {self.ranks.device.type}")
         for note in self.source.notes:
             self.tracker.note(f"note: {note}")
         self.meter.restart()
@@ -186,6 +189,11 @@ class Trainer:
             for broken in data.broken:
                 append_line(self.folder / "broken.jsonl", {"step": self.step, **asdict(broken)})
         self.broken += count
+        if count:
+            self.tracker.note(
+                f"step {self.step}: {count} samples could not be read, {self.broken} so far; others stood in for them. "
+                f"{self.folder}/broken.jsonl says which and why"
+            )
         if self.broken > self.config.data.broken:
             raise InputError(
                 f"{self.broken} samples could not be read, more than data.broken={self.config.data.broken}; "

@@ -53,6 +53,21 @@ def test_a_lora_of_fifty_clips(clips: Path, tmp_path: Path) -> None:
     assert (merged.frames != plain.frames).any()  # and they are not the base model's
 
 
+def test_a_clip_whose_words_are_wrong_is_told_and_replaced(clips: Path, tmp_path: Path) -> None:
+    some = tmp_path / "clips"
+    for clip in sorted(clips.iterdir())[5:11]:
+        shutil.copytree(clip, some / clip.name)
+    scene = sorted(some.glob("*/scene.yaml"))[0]
+    scene.write_text(scene.read_text().replace("  - word: ", "  - word: x", 1))
+    output = run(
+        "train", "experiment=lora_tiny", f"data.path={some}", f"run.root={tmp_path}", "run.name=wrong",
+        "train.steps=2", "train.batch=6", "validation.every=null", "data.workers=0", "data.noises=1",
+    )  # fmt: skip
+    assert "samples could not be read" in output and "broken.jsonl" in output
+    (first, *_) = (json.loads(line) for line in (tmp_path / "wrong" / "broken.jsonl").read_text().splitlines())
+    assert scene.parent.name in first["sample"] and first["reason"]
+
+
 def test_what_is_wrong_with_own_clips_is_told_at_once(clips: Path, tmp_path: Path) -> None:
     broken = tmp_path / "clips"
     for number, clip in enumerate(sorted(clips.iterdir())[:4]):

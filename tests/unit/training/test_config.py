@@ -50,6 +50,7 @@ def test_overrides_reach_typed_values() -> None:
         ("train.steps=many", "many"),
         ("experiment=huge", "huge"),
         ("optim.moun_lr=1", "did you mean optim.muon_lr"),
+        ("expriment=tiny", "did you mean experiment"),
         ("track.to=wandb", r"track\.to is a list: track\.to=\[wandb\]"),
         ("data.buckets=32x32x9", r"data\.buckets is a list: data\.buckets=\[32x32x9\]"),
         ("lora.rank=8", r"^lora\.rank=8: this experiment has no lora\. Take one that has \(lora_480p, lora_tiny\), or"),
