@@ -11,11 +11,12 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lumosx.errors import InputError
+from lumosx.fields import legal_keys
 
 VERSION = "lumosx.clips/1"
 ID_PATTERN = r"[A-Za-z0-9._-]{1,80}"  # of a scene
@@ -246,7 +247,7 @@ def _described(problem: Any) -> str:
     path = list(problem["loc"])
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
     if problem["type"] == "extra_forbidden":
-        known = _fields(path[:-1])
+        known = legal_keys(ClipRecord, path[:-1])
         best = difflib.get_close_matches(str(path[-1]), known, 1)
         return f"{place}: unknown key; " + (f"did you mean `{best[0]}`?" if best else f"known: {', '.join(known)}")
     if problem["type"] == "missing":
@@ -254,19 +255,3 @@ def _described(problem: Any) -> str:
     text = problem["msg"].removeprefix("Value error, ")
     shown = "" if problem["type"] == "value_error" else f", not {repr(problem['input'])[:60]}"
     return f"{place}: {text}{shown}".removeprefix(": ")
-
-
-def _fields(path: list[str | int]) -> list[str]:
-    """The keys that are legal in the mapping at `path`."""
-    model: type[BaseModel] = ClipRecord
-    for step in path:
-        if isinstance(step, str) and step in model.model_fields:
-            model = _model_in(model.model_fields[step].annotation) or model
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model inside `Model`, `Model | None` or `list[Model]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for inner in get_args(annotation) if (model := _model_in(inner))), None)

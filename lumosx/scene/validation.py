@@ -4,10 +4,11 @@ A faulty value is reported, taken out, and the rest validated again, so that the
 pictures) still run and one run shows every problem of a file.
 """
 
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from lumosx.fields import legal_keys
 from lumosx.scene.messages import Path, Report, nearest
 from lumosx.scene.spec import SceneSpec
 
@@ -115,23 +116,7 @@ def _shown(value: Any) -> str:
 
 
 def _unknown_key(path: Path) -> str:
-    known = _fields(path[:-1])
+    known = legal_keys(SceneSpec, path[:-1])
     best = nearest(str(path[-1]), known, count=1, cutoff=0.6)
     hint = f"did you mean `{best[0]}`?" if best else f"known here: {', '.join(known)}"
     return f"unknown key `{path[-1]}`: {hint}"
-
-
-def _fields(path: Path) -> list[str]:
-    """The keys that are legal in the mapping at `path`."""
-    model: type[BaseModel] = SceneSpec
-    for step in path:
-        if isinstance(step, str):
-            model = _model_in(model.model_fields[step].annotation) or model
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model inside `Model`, `Model | None`, `list[Model]` or `Annotated[Model, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for inner in get_args(annotation) if (model := _model_in(inner))), None)

@@ -102,19 +102,8 @@ class Checkpoints:
         Raises:
             InputError: there should be one but it is gone; a run must not start anew over it.
         """
-        return self.ranks.gather(self._latest() if self.ranks.is_main else None)[0]  # pyright: ignore[reportReturnType]
-
-    def _latest(self) -> Path | None:
-        pointer = self.folder / "latest"
-        if not pointer.is_file():
-            return None
-        folder = self.folder / pointer.read_text().strip()
-        if not (folder / FACTS).is_file():
-            raise InputError(
-                f"{pointer} names {folder.name}, which is not there or not whole. Write another step's folder name "
-                f"into {pointer}, or move {self.folder} away to start this run anew"
-            )
-        return folder
+        found = last_checkpoint(self.folder) if self.ranks.is_main else None
+        return self.ranks.gather(found)[0]  # pyright: ignore[reportReturnType]
 
     def facts(self, folder: Path) -> dict[str, Any]:
         """What was saved as plain data."""
@@ -139,3 +128,21 @@ class Checkpoints:
     def keys(self, folder: Path) -> list[str]:
         """Names of all that a checkpoint's tensors part holds."""
         return list(dcp.FileSystemReader(folder).read_metadata().state_dict_metadata)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The last whole checkpoint below `folder`, a run's "checkpoints", or None if there is none yet.
+
+    Raises:
+        InputError: there should be one but it is gone; a run must not start anew over it.
+    """
+    pointer = folder / "latest"
+    if not pointer.is_file():
+        return None
+    named = folder / pointer.read_text().strip()
+    if not (named / FACTS).is_file():
+        raise InputError(
+            f"{pointer} names {named.name}, which is not there or not whole. Write another step's folder name "
+            f"into {pointer}, or move {folder} away to start this run anew"
+        )
+    return named

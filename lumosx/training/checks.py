@@ -15,6 +15,7 @@ from lumosx.training.architecture import codec_config, text_encoder_config, tran
 from lumosx.training.config import Config
 from lumosx.training.engines.choice import engine_name
 from lumosx.training.export import expect_settings
+from lumosx.training.tracking import TRACKERS
 
 Problems = Iterator[str]
 
@@ -23,7 +24,6 @@ CHOICES = {
     "train.checkpointing": tuple(CHECKPOINTING),
     "optim.name": ("adamw", "adamw8bit"),
 }
-TRACKERS = ("wandb", "tensorboard", "trackio")
 LEAST = {
     "train.steps": 1, "train.batch": 1, "train.micro_batch": 1, "train.checkpoint_every": 1, "train.keep": 1,
     "train.log_every": 1, "train.threads": 1, "model.text_length": 1, "data.noises": 1, "data.variants": 1,

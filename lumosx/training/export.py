@@ -15,6 +15,7 @@ from lumosx.models import LumosXTransformer3DModel
 from lumosx.models.containers import read_state_dict
 from lumosx.pipelines import LumosXPipeline
 from lumosx.pipelines.settings import Settings
+from lumosx.training.checkpoint import last_checkpoint
 from lumosx.training.config import Config
 from lumosx.training.lora import add_lora, lora_state, merged, save_lora
 from lumosx.training.model import build_model, open_encoder
@@ -81,10 +82,9 @@ def export_last_checkpoint(run: Path, folder: Path) -> Path:
     for place in (folder,) if config.lora is None else (folder, adapter):
         if place.exists():
             raise InputError(f"{place} exists already; choose another folder or remove it first")
-    pointer = run / "checkpoints" / "latest"
-    if not pointer.is_file():
+    checkpoint = last_checkpoint(run / "checkpoints")
+    if checkpoint is None:
         raise InputError(f"{run} has no whole checkpoint yet; the first comes at train.checkpoint_every")
-    checkpoint = pointer.parent / pointer.read_text().strip()
     averages = _averages(checkpoint, config)  # at once: a run that goes on removes its older checkpoints
     export_run(config, open_encoder(config, torch.device("cpu")), averages, folder, adapter)
     return checkpoint

@@ -235,13 +235,13 @@ class _Trackio:
         self._run.finish()
 
 
-_KINDS: dict[str, type[Sink]] = {"wandb": _Wandb, "tensorboard": _TensorBoard, "trackio": _Trackio}
+TRACKERS: dict[str, type[Sink]] = {"wandb": _Wandb, "tensorboard": _TensorBoard, "trackio": _Trackio}
 
 
 def _kinds(names: Sequence[str]) -> list[type[Sink]]:
     for name in names:
-        if name not in _KINDS:
-            raise InputError(f"track.to: {name!r} is no tracker; choose from {', '.join(_KINDS)}")
+        if name not in TRACKERS:
+            raise InputError(f"track.to: {name!r} is no tracker; choose from {', '.join(TRACKERS)}")
         if find_spec(name) is None:
             raise InputError(f"track.to: {name} is not installed: pip install 'lumosx[tracking]'")
-    return [_KINDS[name] for name in names]
+    return [TRACKERS[name] for name in names]

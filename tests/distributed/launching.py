@@ -23,7 +23,7 @@ def launch(worker: str, processes: int, checks: list[str], folder: Path, seconds
     """
     results = folder / f"results-{processes}.json"
     command = [sys.executable, str(HERE / worker), str(folder), str(results), str(processes), *checks]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(HERE.parent)}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
     ) as run:

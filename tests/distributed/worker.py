@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from tiny_transformer import CONFIG
 from torch import Tensor
 from torch.distributed.checkpoint import CheckpointException
 from torch.multiprocessing.spawn import start_processes
@@ -70,17 +71,7 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 
 def tiny_model(**changes: object) -> LumosXTransformer3DModel:
     torch.manual_seed(0)
-    config = {
-        "num_attention_heads": 2,
-        "attention_head_dim": 12,
-        "in_channels": 4,
-        "out_channels": 4,
-        "text_dim": 8,
-        "freq_dim": 16,
-        "ffn_dim": 32,
-        "num_layers": 2,
-    }
-    return LumosXTransformer3DModel(**{**config, **changes})
+    return LumosXTransformer3DModel(**{**CONFIG, **changes})
 
 
 def tiny_config(engine: str, **parallel: object) -> Config:

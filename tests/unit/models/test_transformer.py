@@ -16,21 +16,12 @@ from diffusers import (
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
+from tiny_transformer import CONFIG
 from torch import Tensor
 
 from lumosx.models import LumosXTransformer3DModel
 from lumosx.relations import Reference, TokenLayout
 
-CONFIG = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "in_channels": 4,
-    "out_channels": 4,
-    "text_dim": 8,
-    "freq_dim": 16,
-    "ffn_dim": 32,
-    "num_layers": 2,
-}
 WAN_1_3B = {  # of Wan-AI/Wan2.1-T2V-1.3B-Diffusers
     "added_kv_proj_dim": None,
     "attention_head_dim": 128,

@@ -4,22 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from tiny_transformer import CONFIG
 from torch._dynamo.utils import counters
 from torch.fx.experimental import _config as shape_config
 
 from lumosx.models import LumosXTransformer3DModel
 from lumosx.relations import Reference, TokenLayout
 
-CONFIG = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "in_channels": 4,
-    "out_channels": 4,
-    "text_dim": 8,
-    "freq_dim": 16,
-    "ffn_dim": 32,
-    "num_layers": 2,
-}
 SCENERY = Reference("object")
 
 
