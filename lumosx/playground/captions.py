@@ -2,7 +2,8 @@
 
 Faces are inline tags (`{man:s1}`); an attribute's word that two subjects share gets the numbers of its
 occurrences. The text names everything, says what somebody does and, in placed captions only, where each one
-stands; it never tells a colour or a pattern, because those are what the references are for.
+stands first; it never tells a colour or a pattern, because those are what the references are for. Some captions
+list what is worn without saying by whom, so that only the grouping of the references can tell.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lumosx.playground.looks import PREPOSITIONS
-from lumosx.playground.truth import Backdrop, Subject, Thing
+from lumosx.playground.truth import Attribute, Backdrop, Subject, Thing
 
 PLACES = {
     1: ("in the middle",),
@@ -23,7 +24,8 @@ PLACES = {
     4: ("on the far left", "on the left", "on the right", "on the far right"),
 }
 ORDINALS = ("first", "second", "third", "fourth")
-PLURAL = ("glasses", "sunglasses")
+PLURAL = ("glasses", "sunglasses", "trousers", "shorts")
+UNOWNED = 0.3  # share of the captions that could do so which leave open who wears what
 _MARK = re.compile(r"\[(?P<word>[^|\]]+)\|(?P<owner>[^\]]*)\]")  # [cap|s1.hat]: a mention and whose it is
 
 Occurrences = dict[str, tuple[int, ...]]
@@ -46,22 +48,46 @@ def write_caption(
         sentences.append(f"{_again(told, holder)} holds a {thing.word}.")
     elif thing is not None:
         sentences.append(rng.choice([f"There is a {thing.word} on the ground.", f"A {thing.word} is on the ground."]))
-    doing = rng.permutation(len(told))[: 1 if len(told) > 2 else rng.integers(1, len(told) + 1)]
-    sentences += [f"{_again(told, told[index])} {told[index].motion.verb}s." for index in sorted(doing)]
+    walkers = [subject for subject in told if subject.goal != subject.slot]
+    others = [subject for subject in told if subject not in walkers]
+    doing = rng.permutation(len(others))[: 1 if len(told) > 2 else rng.integers(1, len(told) + 1)]
+    sentences += [f"{_again(told, others[index])} {others[index].motion.verb}s." for index in sorted(doing)]
+    if walkers:
+        sentences.append(f"{_again(told, walkers[0])} and {_again(told, walkers[1], 'the')} pass each other.")
     return _resolve(" ".join(sentences))
 
 
 def _opening(rng: np.random.Generator, told: Sequence[Subject], backdrop: Backdrop | None, placed: bool) -> list[str]:
     scene = "" if backdrop is None else f" {PREPOSITIONS[backdrop.word]} a {backdrop.word}"
     style = rng.integers(4)
+    owned = rng.random() >= UNOWNED or not _can_leave_open(told)
+    if not owned:
+        worn = [_thing(subject, item) for subject in told for item in subject.attributes]
+        worn = [worn[index] for index in rng.permutation(len(worn))]
+        return [*_opening_sentences(rng, told, scene, max(style, 1), placed, False), f"They wear {_join(worn)}."]
     if style == 0:  # one sentence a person
         sentences = [_sentence(rng, told, index, placed) for index in range(len(told))]
         if backdrop is not None:
             sentences.append(f"This is a {backdrop.word}." if len(told) == 1 else f"They are{scene}.")
         return sentences
-    names = [_name(told, index, placed) + _wearing(rng, subject) for index, subject in enumerate(told)]
+    return _opening_sentences(rng, told, scene, style, placed, True)
+
+
+def _can_leave_open(told: Sequence[Subject]) -> bool:
+    """Whether what is worn could be anybody's, and no word stands for two things."""
+    words = [item.word for subject in told for item in subject.attributes]
+    return len(told) > 1 and 1 < len(words) == len(set(words))
+
+
+def _opening_sentences(
+    rng: np.random.Generator, told: Sequence[Subject], scene: str, style: int, placed: bool, owned: bool
+) -> list[str]:
+    """One sentence that names everybody, with what they wear if that is `owned`."""
+    names = [
+        _name(told, index, placed) + (_wearing(rng, subject) if owned else "") for index, subject in enumerate(told)
+    ]
     verb = rng.choice(["stand", "are"] if len(told) > 1 else ["stands", "is"])
-    if style == 1 and backdrop is not None:
+    if style == 1 and scene:
         return [_sentence_case(f"{scene.strip()}, {_join(names)} {verb} {'together' if len(told) > 1 else 'alone'}.")]
     if style == 2:
         return [f"Here {'are' if len(told) > 1 else 'is'} {_join(names)}{scene}."]
@@ -77,15 +103,19 @@ def _sentence(rng: np.random.Generator, told: Sequence[Subject], index: int, pla
 
 def _name(told: Sequence[Subject], index: int, placed: bool) -> str:
     subject = told[index]
-    article = "another" if any(earlier.word == subject.word for earlier in told[:index]) else "a"
+    article = "another" if any(earlier.word == subject.word for earlier in told[:index]) else _article(subject.word)
     place = f" {PLACES[len(told)][subject.slot]}" if placed else ""
     return f"{article} {_mention(subject)}{place}"
 
 
-def _again(told: Sequence[Subject], subject: Subject) -> str:
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _again(told: Sequence[Subject], subject: Subject, article: str = "The") -> str:
     same = [other for other in told if other.word == subject.word]
     ordinal = f"{ORDINALS[same.index(subject)]} " if len(same) > 1 else ""
-    return f"The {ordinal}{_mention(subject)}"
+    return f"{article} {ordinal}{_mention(subject)}"
 
 
 def _wearing(rng: np.random.Generator, subject: Subject) -> str:
@@ -93,9 +123,13 @@ def _wearing(rng: np.random.Generator, subject: Subject) -> str:
 
 
 def _things(rng: np.random.Generator, subject: Subject) -> str:
-    marks = [(item.word, f"[{item.word}|{subject.id}.{item.family}]") for item in subject.attributes]
-    marks = [marks[index] for index in rng.permutation(len(marks))]
-    return _join([mark if word in PLURAL else f"a {mark}" for word, mark in marks])
+    things = [_thing(subject, item) for item in subject.attributes]
+    return _join([things[index] for index in rng.permutation(len(things))])
+
+
+def _thing(subject: Subject, item: Attribute) -> str:
+    mark = f"[{item.word}|{subject.id}.{item.family}]"
+    return mark if item.word in PLURAL else f"{_article(item.word)} {mark}"
 
 
 def _mention(subject: Subject) -> str:

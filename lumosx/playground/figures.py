@@ -2,7 +2,8 @@
 
 A figure is layers of shapes at fixed anchors (hat base, eye line, shoulders), so that every hat fits every
 head and the measure can try any part on any figure. What is visible is an opacity per part: a reference is
-the same drawing with one part shown, which keeps references and clips of one make.
+the same drawing with one part shown, which keeps references and clips of one make. Body and head are drawn in
+windows of their own, because most of a frame is neither.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lumosx.playground.looks import HAT_BASE, HEAD, SHOULDER, TROUSERS
+from lumosx.playground.looks import HAT_BASE, HEAD, HIP, RGB, SCENERY, SHADOW, SHOES, SHOULDER
 from lumosx.playground.shapes import OUTLINE, Canvas, box, capsule, ellipse, stripes, taper
 
-PARTS = ("face", "hat", "shirt", "glasses", "body")
+PARTS = ("face", "hat", "shirt", "trousers", "glasses", "bag", "body", "shadow")
+BODY_WINDOW = (-1.16, 1.16, -0.3, 2.14)  # left, right, lower, upper edge, in figure units
+HEAD_WINDOW = (-1.1, 1.1, 1.18, 3.54)
+CHUNK = 128  # figures drawn at a time: more would leave the processor's caches
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,9 @@ class Camera:
     centre: Tensor
     ground: Tensor
     unit: Tensor
+
+    def __getitem__(self, rows: slice) -> Camera:
+        return Camera(self.centre[rows], self.ground[rows], self.unit[rows])
 
     def grid(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
         """x [N, 1, W] and y [N, H, 1] in figure units (y upwards), and a pixel's size [N, 1, 1]."""
@@ -37,6 +44,51 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Window:
+    """The same h x w pixels for N figures, each at its own place within the frame: `rows` [N, h], `columns` [N, w]."""
+
+    rows: Tensor
+    columns: Tensor
+
+    @classmethod
+    def of(
+        cls, edges: tuple[float, float, float, float], camera: Camera, largest: float, size: tuple[int, int]
+    ) -> Window:
+        """The window that shows `edges` of every figure as far as it lies in the frame of `size` (height, width).
+
+        `largest` is the largest unit of all figures.
+        """
+        left, right, lower, upper = edges
+        height, width = (
+            min(full, int(extent * largest) + 3)
+            for full, extent in zip(size, (upper - lower, right - left), strict=True)
+        )
+        top = (camera.ground - upper * camera.unit - 1).floor().clamp(0, size[0] - height).long()
+        first = (camera.centre + left * camera.unit - 1).floor().clamp(0, size[1] - width).long()
+        device = camera.unit.device
+        return cls(
+            top[:, None] + torch.arange(height, device=device), first[:, None] + torch.arange(width, device=device)
+        )
+
+    def grid(self, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Camera.grid`, of the window's pixels alone."""
+        unit = camera.unit[:, None, None]
+        x = (self.columns[:, None, :] + 0.5 - camera.centre[:, None, None]) / unit
+        y = (camera.ground[:, None, None] - self.rows[:, :, None] - 0.5) / unit
+        return x, y, 1 / unit
+
+    def lay_over(self, pictures: Tensor, layer: Tensor) -> None:
+        """Lays premultiplied `layer` [N, 4, h, w] over `pictures` [N, H, W, 4] in place."""
+        place = (
+            torch.arange(len(layer), device=layer.device)[:, None, None],
+            self.rows[:, :, None],
+            self.columns[:, None, :],
+        )
+        layer = layer.permute(0, 2, 3, 1)
+        pictures[place] = pictures[place] * (1 - layer[..., 3:]) + layer
+
+
+@dataclass(frozen=True)
 class Pose:
     """Where the moving points are; all [N], in figure units. Hands are (x, y), left and right."""
 
@@ -45,11 +97,15 @@ class Pose:
     nod: Tensor
     stride: Tensor
 
+    def __getitem__(self, rows: slice) -> Pose:
+        left, right = ((x[rows], y[rows]) for x, y in (self.left, self.right))
+        return Pose(left, right, self.nod[rows], self.stride[rows])
+
     @classmethod
     def standing(cls, count: int, device: torch.device | str = "cpu") -> Pose:
         """Arms down, head up."""
         zero = torch.zeros(count, device=device)
-        return cls((zero - 0.82, zero + 0.72), (zero + 0.82, zero + 0.72), zero, zero)
+        return cls((zero - 0.78, zero + 0.82), (zero + 0.78, zero + 0.82), zero, zero)
 
 
 Looks = dict[str, Tensor]
@@ -71,57 +127,103 @@ class Drawing:
         """Coordinates about the head's centre."""
         return self.x, self.y - HEAD - self.pose.nod[:, None, None]
 
+    def constant(self, colour: RGB) -> Tensor:
+        """One colour for all figures, [N, 3]."""
+        return torch.tensor(colour, device=self.x.device).expand(len(self.looks["skin"]), 3)
+
 
 def draw_figures(looks: Looks, pose: Pose, camera: Camera, show: dict[str, Tensor], height: int, width: int) -> Tensor:
     """Premultiplied RGBA [N, 4, H, W] of N figures. `show` gives each of PARTS an opacity [N]."""
-    x, y, pixel = camera.grid(height, width)
-    canvas = Canvas(len(camera.unit), height, width, pixel)
-    drawing = Drawing(canvas, looks, {part: show[part][:, None, None] for part in PARTS}, x, y, pose)
-    for layer in (_back_hair, _legs, _torso, _arms, _ears, _face, _eyes, _mouth, _glasses, _hat):
-        layer(drawing)
-    return canvas.rgba
+    largest = float(camera.unit.max()) if camera.unit.device.type != "meta" else min(height, width)
+    pieces = []
+    for start in range(0, len(camera.unit), CHUNK):
+        rows = slice(start, start + CHUNK)
+        chosen = ({name: value[rows] for name, value in part.items()} for part in (looks, show))
+        pieces.append(_draw_chunk(*chosen, pose[rows], camera[rows], largest, (height, width)))
+    return torch.cat(pieces).permute(0, 3, 1, 2)
 
 
-def _constant(drawing: Drawing, colour: tuple[float, float, float]) -> Tensor:
-    return torch.tensor(colour, device=drawing.x.device).expand(len(drawing.looks["skin"]), 3)
+def _draw_chunk(
+    looks: Looks, show: dict[str, Tensor], pose: Pose, camera: Camera, largest: float, size: tuple[int, int]
+) -> Tensor:
+    """RGBA [N, H, W, 4]."""
+    pictures = torch.zeros(len(camera.unit), *size, 4, device=camera.unit.device)
+    opacity = {part: show[part][:, None, None] for part in PARTS}
+    for edges, middle, layers in (
+        (BODY_WINDOW, HIP, (_shadow, _legs, _torso, _strap, _arms, _bag)),
+        (HEAD_WINDOW, HEAD, (_back_hair, _ears, _face, _eyes, _mouth, _glasses, _hat)),
+    ):
+        window = Window.of(edges, camera, largest, size)
+        x, y, pixel = window.grid(camera)
+        canvas = Canvas(pixel, window.rows.shape[1], window.columns.shape[1])
+        drawing = Drawing(canvas, looks, opacity, x, y, pose)
+        for layer in layers:
+            layer(drawing)
+        window.lay_over(pictures, _lit(canvas.rgba(), x, y - middle))
+    return pictures
 
 
-def _back_hair(drawing: Drawing) -> None:
-    look, (x, y) = drawing.looks, drawing.head()
-    top = look["head_height"]
-    bottom = look["hair_bottom"] - HEAD
-    half = (top - bottom) / 2
-    distance = box(x, y - (top + bottom) / 2, look["head_width"] * 0.93 + look["hair_width"], half + 0.06, 0.3)
-    drawing.canvas.paint(distance, look["hair"], drawing.show["face"], outline=True)
+def _lit(rgba: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Light from above on the left."""
+    light = (1 + 0.12 * y - 0.09 * x).clamp(0.75, 1.15).unsqueeze(1)
+    return torch.cat([torch.minimum(rgba[:, :3] * light, rgba[:, 3:]), rgba[:, 3:]], dim=1)
+
+
+def _shadow(drawing: Drawing) -> None:
+    distance = ellipse(drawing.x - 0.12, drawing.y - 0.02, 0.72, 0.15)
+    drawing.canvas.paint(distance, drawing.constant(SHADOW), 0.4 * drawing.show["shadow"], soft=0.1)
 
 
 def _legs(drawing: Drawing) -> None:
+    look, canvas, show, x, y = drawing.looks, drawing.canvas, drawing.show, drawing.x, drawing.y
     stride = drawing.pose.stride[:, None, None]
-    swing = torch.where(drawing.x > 0, stride, -stride)
-    distance = box(drawing.x.abs() - 0.27, drawing.y - 0.24 - swing.clamp(min=0), 0.19, 0.26, 0.06)
-    drawing.canvas.paint(distance, _constant(drawing, TROUSERS), drawing.show["body"])
+    swing = torch.where(x > 0, stride, -stride)
+    side, lift = x.abs() - 0.27 - 0.5 * swing * (HIP - y).clamp(min=0), 0.6 * swing.clamp(min=0)
+    canvas.paint(box(side, y - 0.4 - lift, 0.15, 0.36, 0.06), look["skin"], show["body"])
+    shoes = box(side - 0.04, y - 0.09 - lift, 0.21, 0.1, 0.08)
+    canvas.paint(shoes, drawing.constant(SHOES), show["body"])
+    reach = look["trousers_length"] * HIP / 2
+    below = y - (HIP + 0.04 - reach)
+    cloth = torch.minimum(
+        box(side, below - lift, 0.2, reach, 0.05), box(x, y - HIP + 0.1, 0.46, torch.full_like(reach, 0.14), 0.05)
+    )
+    flared = (look["trousers_flare"] > 0).float()
+    skirt = box(x, below, taper(below, 0.46 + look["trousers_flare"], 0.44, reach), reach, 0.04)
+    cloth = cloth + (skirt - cloth) * flared
+    canvas.paint(cloth, look["trousers_main"], show["trousers"], outline=True)
+    inside = cloth + OUTLINE
+    stripe = torch.maximum(inside, side.abs() - look["trousers_stripe"] / 2)
+    hem = torch.maximum(inside, below - lift * (1 - flared) + reach - look["trousers_hem"])
+    second = torch.where(look["trousers_stripe"] > 0, stripe, hem)
+    canvas.paint(second, look["trousers_second"], show["trousers"])
 
 
 def _torso(drawing: Drawing) -> None:
     look, canvas, show, x = drawing.looks, drawing.canvas, drawing.show["shirt"], drawing.x
-    half = (SHOULDER + 0.1 - 0.36) / 2
-    y = drawing.y - 0.36 - half
+    half = (SHOULDER + 0.1 - HIP + 0.06) / 2
+    y = drawing.y - HIP + 0.06 - half
     width = taper(y, look["shirt_hem"], 0.5, half)
     distance = box(x, y, width, half, 0.14)
     canvas.paint(distance, look["shirt_main"], show, outline=True)
     inside = distance + OUTLINE
     bands = stripes(x, y, look["shirt_angle"], look["shirt_period"], look["shirt_share"])
-    canvas.paint(torch.maximum(inside, bands), look["shirt_second"], show)
-    white = _constant(drawing, (0.95, 0.95, 0.95))
+    banded = (look["shirt_share"] > 0).float() * show
+    canvas.paint(torch.maximum(inside, bands), look["shirt_second"], banded)
+    cells = ellipse(x - (x / 0.34).round() * 0.34, y - (y / 0.34).round() * 0.34, 1.0, 1.0) + 1 - look["shirt_dots"]
+    canvas.paint(torch.maximum(inside, cells), look["shirt_second"], (look["shirt_dots"] > 0).float() * show)
     opened = (look["shirt_open"] > 0).float() * show
-    canvas.paint(torch.maximum(inside, x.abs() - look["shirt_open"] * (1 + 0.8 * y)), white, opened)
+    seam = x.abs() - look["shirt_open"] * (1 + 0.8 * y)
+    canvas.paint(torch.maximum(inside, seam), look["shirt_second"], opened)
     collared = (look["shirt_collar"] > 0).float() * show
-    canvas.paint(
-        box(x, y - half + 0.02, 0.34, look["shirt_collar"], 0.08),
-        look["shirt_second"],
-        collared,
-        outline=True,
-    )
+    collar = box(x, y - half + 0.02, 0.34, look["shirt_collar"], 0.08)
+    canvas.paint(collar, look["shirt_second"], collared, outline=True)
+
+
+def _strap(drawing: Drawing) -> None:
+    look, x, y = drawing.looks, drawing.x, drawing.y
+    across = ((x - 0.45) * 0.58 - (y - SHOULDER) * 0.81 + 0.02).abs() - 0.07
+    strap = torch.maximum(across, torch.maximum(x.abs() - 0.56, (y - 1.2).abs() - 0.46))
+    drawing.canvas.paint(strap, look["bag_second"], drawing.show["bag"] * look["bag_strap"])
 
 
 def _arms(drawing: Drawing) -> None:
@@ -133,28 +235,45 @@ def _arms(drawing: Drawing) -> None:
         reach = look["shirt_sleeve"]
         cuff = (shoulder_x + reach * (hand_x - shoulder_x), shoulder_y + reach * (hand_y - shoulder_y))
         limbs.append(capsule(drawing.x, drawing.y, (shoulder_x, shoulder_y), (hand_x, hand_y), 0.1))
-        sleeves.append(capsule(drawing.x, drawing.y, (shoulder_x, shoulder_y), cuff, 0.16))
-        hands.append(ellipse(drawing.x - hand_x, drawing.y - hand_y, 0.15, 0.15))
+        sleeves.append(capsule(drawing.x, drawing.y, (shoulder_x, shoulder_y), cuff, 0.15))
+        hands.append(ellipse(drawing.x - hand_x, drawing.y - hand_y, 0.14, 0.14))
     canvas.paint(torch.minimum(torch.minimum(*limbs), torch.minimum(*hands)), look["skin"], show["body"], outline=True)
     canvas.paint(torch.minimum(*sleeves), look["shirt_main"], show["shirt"], outline=True)
 
 
+def _bag(drawing: Drawing) -> None:
+    look, canvas, show = drawing.looks, drawing.canvas, drawing.show["bag"]
+    x, y = drawing.x + 0.76, drawing.y - look["bag_y"]
+    half = look["bag_height"]
+    handle = (ellipse(x, y - half, look["bag_handle"] + 0.05, look["bag_handle"] + 0.08)).abs() - 0.05
+    canvas.paint(handle, look["bag_second"], show * (look["bag_handle"] > 0).float())
+    body = box(x, y, taper(y, look["bag_width"], look["bag_width"] * 0.9, half), half, 0.07)
+    canvas.paint(body, look["bag_main"], show, outline=True)
+    flap = torch.maximum(body + OUTLINE, half * (1 - 2 * look["bag_flap"]) - y)
+    canvas.paint(flap, look["bag_second"], show)
+
+
+def _back_hair(drawing: Drawing) -> None:
+    look, (x, y) = drawing.looks, drawing.head()
+    top = look["head_height"]
+    bottom = look["hair_bottom"] - HEAD
+    half = (top - bottom) / 2
+    distance = box(x, y - (top + bottom) / 2, look["head_width"] * 0.93 + look["hair_width"], half + 0.06, 0.3)
+    drawing.canvas.paint(distance, look["hair"], drawing.show["face"], outline=True)
+
+
 def _ears(drawing: Drawing) -> None:
     look, canvas, show, (x, y) = drawing.looks, drawing.canvas, drawing.show["face"], drawing.head()
-    side = x.abs()
-    size = look["ear_size"].clamp(min=1e-3)
-    top = y - look["head_height"] * 0.95
-    pointed = box(
-        side - look["head_width"] * 0.86 - 0.25 * top,
-        top,
-        taper(top, size, size * (1 - look["ear_point"]), size),
-        size,
-    )
-    canvas.paint(pointed, look["hair"], show * (look["ear_size"] > 0).float(), outline=True)
+    side, size, half = x.abs(), look["ear_width"], look["ear_height"].clamp(min=1e-3)
+    out, up = side - look["head_width"] * look["ear_out"], y - look["head_height"] * look["ear_up"]
+    ear = box(out, up, taper(up, size, size * look["ear_top"], half), half, look["ear_round"])
+    shown = show * (size > 0).float()
+    canvas.paint(ear, look["hair"], shown, outline=True)
+    canvas.paint(ear + 0.5 * size, look["skin"], shown)
     length = look["antenna"].clamp(min=1e-3)
-    stop = (look["head_width"] + length * 0.8, 0.1 + length)
-    rod = capsule(side, y, (look["head_width"] - 0.05, torch.full_like(length, 0.1)), stop, 0.06)
-    tip = ellipse(side - stop[0], y - stop[1], 0.14, 0.14)
+    stop = (look["head_width"] + length * 0.6, 0.2 + length)
+    rod = capsule(side, y, (look["head_width"] - 0.1, torch.full_like(length, 0.1)), stop, 0.06)
+    tip = ellipse(side - stop[0], y - stop[1], 0.13, 0.13)
     canvas.paint(torch.minimum(rod, tip), look["hair"], show * (look["antenna"] > 0).float(), outline=True)
 
 
@@ -168,27 +287,29 @@ def _face(drawing: Drawing) -> None:
     canvas.paint(torch.maximum(inside, look["hairline"] - y - 0.25 * x.square()), look["hair"], show)
     beard = torch.maximum(inside, y + 0.3 - 0.9 * x.square())
     canvas.paint(beard, look["hair"], show * look["beard"])
-    pink = look["skin"] * 0.55 + _constant(drawing, (0.95, 0.35, 0.35)) * 0.45
+    muzzle = ellipse(x, y + 0.24, look["muzzle"].clamp(min=1e-3), look["muzzle"].clamp(min=1e-3) * 0.75)
+    canvas.paint(torch.maximum(muzzle, inside), look["hair"], show * (look["muzzle"] > 0).float())
+    pink = look["skin"] * 0.55 + drawing.constant((0.95, 0.35, 0.35)) * 0.45
     canvas.paint(ellipse(x.abs() - 0.4, y + 0.2, 0.13, 0.1), pink, show * look["cheeks"])
 
 
 def _eyes(drawing: Drawing) -> None:
     look, canvas, show, (x, y) = drawing.looks, drawing.canvas, drawing.show["face"], drawing.head()
     side, size = x.abs() - look["eye_gap"], look["eye_size"]
-    rounding = size * (1 - 0.8 * look["eye_square"])
-    white = _constant(drawing, (0.98, 0.98, 0.98))
-    canvas.paint(box(side, y - 0.02, size + 0.05, size + 0.05, rounding), white, show)
-    canvas.paint(box(side, y - 0.02, size, size, rounding), look["eye"], show)
+    tall, rounding = size * look["eye_tall"], size * (1 - 0.8 * look["eye_square"])
+    canvas.paint(box(side, y - 0.02, size + 0.05, tall + 0.05, rounding), drawing.constant((0.98, 0.98, 0.98)), show)
+    canvas.paint(box(side, y - 0.02, size, tall, rounding), look["eye"], show)
 
 
 def _mouth(drawing: Drawing) -> None:
     look, canvas, show, (x, y) = drawing.looks, drawing.canvas, drawing.show["face"], drawing.head()
     curve = look["mouth_curve"] * x.square()
-    canvas.paint(box(x, y + 0.32 - curve, look["mouth_width"], torch.full_like(curve, 0.06), 0.04), look["mouth"], show)
-    dark = look["hair"] * 0.5
+    canvas.paint(box(x, y + 0.32 - curve, look["mouth_width"], torch.full_like(curve, 0.05), 0.04), look["mouth"], show)
+    nose = ellipse(x, y + 0.13, look["nose"].clamp(min=1e-3), look["nose"].clamp(min=1e-3) * 0.75)
+    canvas.paint(nose, drawing.constant((0.1, 0.08, 0.1)), show * (look["nose"] > 0).float())
     lines = torch.minimum((y + 0.12).abs(), (y + 0.26).abs()) - 0.03
     whiskers = torch.maximum(lines, (x.abs() - 0.56).abs() - 0.2)
-    canvas.paint(whiskers, dark, show * look["whiskers"])
+    canvas.paint(whiskers, look["hair"] * 0.5, show * look["whiskers"])
 
 
 def _glasses(drawing: Drawing) -> None:
@@ -226,7 +347,7 @@ def draw_things(looks: Looks, camera: Camera, height: int, width: int) -> Tensor
     origin.
     """
     x, y, pixel = camera.grid(height, width)
-    canvas = Canvas(len(camera.unit), height, width, pixel)
+    canvas = Canvas(pixel, height, width)
     pole = box(x, y + 0.3, torch.full_like(x, 0.1), torch.full_like(y, 0.65), 0.05)
     foot = box(x, y + 0.85, torch.full_like(x, 0.42), torch.full_like(y, 0.12), 0.05)
     canvas.paint(torch.minimum(pole, foot), looks["second"] * 0.6, looks["pole"], outline=True)
@@ -237,26 +358,34 @@ def draw_things(looks: Looks, camera: Camera, height: int, width: int) -> Tensor
     canvas.paint(body, looks["main"], outline=True)
     stripe = stripes(x, y, looks["band_angle"], torch.full_like(looks["band"], 2.0), looks["band"] * 0.6)
     canvas.paint(torch.maximum(body + OUTLINE, stripe), looks["second"])
-    return canvas.rgba
+    return _lit(canvas.rgba(), x, y)
 
 
 def draw_backgrounds(looks: Looks, height: int, width: int) -> Tensor:
-    """RGB [N, 3, H, W] in 0..1: a sky that pales to the horizon, three shapes of scenery, the ground."""
+    """RGB [N, 3, H, W] in 0..1: a sky that pales to the horizon, scenery that pales with its distance, a ground that
+    darkens towards the viewer, and a road on it.
+    """
     device, count = looks["sky"].device, len(looks["sky"])
     aspect = width / height
     camera = Camera(*(torch.full((count,), value, device=device) for value in (width / 2, height / 2, height / 2)))
     x, y, pixel = camera.grid(height, width)
-    canvas = Canvas(count, height, width, pixel)
-    share = ((y - looks["horizon"]) / (1 - looks["horizon"])).clamp(0, 1).unsqueeze(1)
-    sky, haze = looks["sky"][:, :, None, None], looks["haze"][:, :, None, None]
-    canvas.rgba[:, :3] = haze + (sky - haze) * share
-    for index, colour in enumerate(("far", "near", "near")):
-        left, half = y - looks[f"y{index}"], looks[f"height{index}"]
-        shape = taper(left, looks[f"bottom{index}"] * aspect, looks[f"top{index}"] * aspect, half)
-        shade = looks[colour] if index < 2 else looks["haze"] * 0.4 + looks["near"] * 0.6
-        canvas.paint(
-            box(x - looks[f"x{index}"] * aspect, left, shape, half, looks[f"round{index}"] * min(aspect, 1.0)),
-            shade,
-        )
-    canvas.paint((y - looks["horizon"]).expand(count, height, width), looks["ground"])
-    return canvas.rgba[:, :3]
+    canvas = Canvas(pixel, height, width)
+    share = ((y - looks["horizon"]) / (1 - looks["horizon"])).clamp(0, 1).expand(count, height, width)
+    canvas.paint(torch.full_like(share, -1.0), looks["haze"])
+    canvas.paint(torch.full_like(share, -1.0), looks["sky"], share)
+    horizon = looks["horizon"]
+    for index in range(SCENERY):
+        across, up = x - looks[f"x{index}"] * aspect, y - looks[f"y{index}"]
+        half = looks[f"height{index}"]
+        shape = taper(up, looks[f"bottom{index}"] * aspect, looks[f"top{index}"] * aspect, half)
+        depth = looks[f"depth{index}"][:, 0]
+        near = looks["near"] if index % 2 else looks["far"]
+        colour = near + (looks["haze"] - near) * depth
+        canvas.paint(box(across, up, shape, half, looks[f"round{index}"] * min(aspect, 1.0)), colour)
+    ground = (y - horizon).expand(count, height, width)
+    canvas.paint(ground, looks["ground"])
+    down = (horizon - y) / (1 + horizon)  # 0 at the horizon, 1 at the lower edge
+    road = x.abs() - looks["road"] * aspect * down.clamp(min=0)
+    canvas.paint(torch.maximum(ground, road), looks["path"], (looks["road"] > 0).float())
+    canvas.paint(ground, looks["ground"] * 0.35, 0.4 * down.clamp(0, 1).expand(count, height, width))
+    return canvas.rgba()[:, :3]

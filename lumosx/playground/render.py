@@ -15,23 +15,27 @@ import torch
 from torch import Tensor
 
 from lumosx.playground.figures import PARTS, Camera, Looks, Pose, draw_backgrounds, draw_figures, draw_things
-from lumosx.playground.looks import ATTRIBUTES, BARE, FACES, HAT_BASE, HEAD, SHOULDER, STUDIO, Colour, Look
+from lumosx.playground.looks import ATTRIBUTES, BARE, FACES, HAT_BASE, HEAD, HIP, SHOULDER, STUDIO, Colour, Look
 from lumosx.playground.truth import Subject, Thing, Truth
 
-TALL = 3.9  # figure units a frame's height must hold
-GROUND = 0.24  # of a unit, from the frame's lower edge to the figures' feet
-THING = 0.48  # an object's unit, in figure units
-VIEWS = {  # what a reference shows: centre and half side, in figure units
-    "face": (HEAD - 0.02, 0.95),
-    "hat": (HAT_BASE + 0.42, 0.86),
-    "shirt": (SHOULDER - 0.48, 1.02),
-    "glasses": (HEAD + 0.02, 0.62),
+TALL = 3.8  # figure units a frame's height must hold
+GROUND = 0.22  # of a unit, from the frame's lower edge to the nearest figures' feet
+LIFT = 0.24  # units that the farthest figure stands higher
+SHRINK = 0.08  # share by which it is smaller
+THING = 0.42  # an object's unit, in figure units
+VIEWS = {  # what a reference shows: centre (x, y) and half side, in figure units
+    "face": (0.0, HEAD + 0.05, 0.98),
+    "hat": (0.0, HAT_BASE + 0.42, 0.9),
+    "shirt": (0.0, SHOULDER - 0.42, 1.0),
+    "trousers": (0.0, HIP / 2 + 0.06, 0.8),
+    "glasses": (0.0, HEAD + 0.02, 0.62),
+    "bag": (-0.36, HIP + 0.28, 0.9),
 }
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How figures stand in a frame: `unit` pixels a figure unit, feet on row `ground`, slot centres in
+    """How figures stand in a frame: `unit` pixels a figure unit, the nearest feet on row `ground`, slot centres in
     pixels.
     """
 
@@ -45,6 +49,20 @@ class Stage:
         width, height = size
         unit = min(width / count / 2, height / TALL)
         return cls(unit, height - GROUND * unit, tuple(width * (slot + 0.5) / count for slot in range(count)))
+
+    def track(self, slot: int, goal: int, frames: int) -> Tensor:
+        """Centres [frames], in pixels, of one who stands in `slot` first and in `goal` last."""
+        time = torch.arange(frames) / max(frames - 1, 1)
+        way = time.square() * (3 - 2 * time)
+        return self.slots[slot] + (self.slots[goal] - self.slots[slot]) * way
+
+    def scale(self, depth: float) -> float:
+        """The unit, in pixels, at a depth."""
+        return self.unit * (1 - SHRINK * depth)
+
+    def feet(self, depth: float) -> float:
+        """The row of the feet at a depth."""
+        return self.ground - LIFT * depth * self.unit
 
 
 def pack(looks: Sequence[Look], device: torch.device | str) -> Looks:
@@ -66,6 +84,7 @@ def _filler() -> Look:
 
 
 FILLER = _filler()
+BARE_PARTS = frozenset({"face", "body", "shadow", "shirt", "trousers"})  # of a figure without any attribute
 
 
 def figure_look(subject: Subject) -> Look:
@@ -78,7 +97,7 @@ def figure_look(subject: Subject) -> Look:
 
 def worn_parts(subject: Subject) -> set[str]:
     """The parts that are seen of a subject in a clip."""
-    return {"face", "body", "shirt", *(attribute.family for attribute in subject.attributes)}
+    return {*BARE_PARTS, *(attribute.family for attribute in subject.attributes)}
 
 
 def shown(parts: Sequence[set[str]], device: torch.device | str) -> dict[str, Tensor]:
@@ -96,7 +115,7 @@ class Moves:
 
 
 def move(subjects: Sequence[Subject], frames: int, device: torch.device | str) -> Moves:
-    """Let every subject wave, nod or walk for `frames` frames, one and a half turns of the motion."""
+    """Let every subject wave, nod or walk on the spot for `frames` frames, one turn of the motion."""
 
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, device=device)[:, None]
@@ -105,26 +124,27 @@ def move(subjects: Sequence[Subject], frames: int, device: torch.device | str) -
     verb = {name: column([float(motion.verb == name) for motion in motions]) for name in ("wave", "nod", "walk")}
     side = column([float(motion.side) for motion in motions])
     time = torch.arange(frames, device=device)[None] / max(frames - 1, 1)
-    angle = 2 * math.pi * (1.5 * time + column([motion.phase for motion in motions]))
+    angle = 2 * math.pi * (time + column([motion.phase for motion in motions]))
     swing = torch.sin(angle)
-    wave_x, wave_y = 0.88 + 0.1 * swing, 1.72 + 0.2 * torch.cos(angle)
-    rest = 0.72 + 0.06 * verb["walk"] * swing
+    wave_x, wave_y = 0.86 + 0.1 * swing, 1.78 + 0.18 * torch.cos(angle)
 
     def hand(sign: float) -> tuple[Tensor, Tensor]:
         waving = verb["wave"] * (side == sign)
-        x, y = 0.82 + waving * (wave_x - 0.82), rest + waving * (wave_y - rest)
+        rest = 0.82 + 0.06 * sign * verb["walk"] * swing
+        x, y = 0.78 + waving * (wave_x - 0.78), rest + waving * (wave_y - rest)
         return (sign * x).flatten(), y.flatten()
 
     nod = -0.09 * verb["nod"] * (1 + swing)
-    walk = verb["walk"] * side * 0.18 * swing + column([subject.shift for subject in subjects])
-    bob = 0.06 * verb["walk"] * torch.cos(2 * angle).abs() + 0.02 * swing
-    pose = Pose(hand(-1.0), hand(1.0), nod.flatten(), (0.12 * verb["walk"] * torch.cos(angle)).flatten())
-    return Moves(pose, walk.flatten(), bob.flatten())
+    stays = column([float(subject.goal == subject.slot) for subject in subjects])
+    sway = verb["walk"] * stays * side * 0.14 * swing + column([subject.shift for subject in subjects])
+    bob = 0.04 * verb["walk"] * torch.cos(2 * angle).abs() + 0.01 * swing
+    pose = Pose(hand(-1.0), hand(1.0), nod.flatten(), (0.22 * verb["walk"] * torch.cos(angle)).flatten())
+    return Moves(pose, sway.flatten(), bob.flatten())
 
 
 @dataclass(frozen=True)
 class Cast:
-    """The figures of all clips, from left to right in each: (clip, subject), and their paths over all frames."""
+    """The figures of all clips, the farthest first in each: (clip, subject), and their paths over all frames."""
 
     members: list[tuple[int, Subject]]
     frames: int
@@ -136,16 +156,17 @@ class Cast:
         """Everybody of `truths`, in motion."""
         frames = truths[0].frames
         members = [(b, subject) for b, truth in enumerate(truths) for subject in truth.subjects]
-        members.sort(key=lambda member: (member[0], member[1].slot))
+        members.sort(key=lambda member: (member[0], -member[1].depth))
         moves = move([subject for _, subject in members], frames, device)
         stages = [Stage.of(truths[b].size, len(truths[b].subjects)) for b, _ in members]
 
         def per_frame(values: list[float]) -> Tensor:
             return torch.tensor(values, device=device).repeat_interleave(frames)
 
-        unit = per_frame([stage.unit for stage in stages])
-        x = per_frame([stage.slots[member.slot] for stage, (_, member) in zip(stages, members, strict=True)])
-        y = per_frame([stage.ground for stage in stages])
+        staged = [(stage, subject) for stage, (_, subject) in zip(stages, members, strict=True)]
+        unit = per_frame([stage.scale(subject.depth) for stage, subject in staged])
+        x = torch.cat([stage.track(subject.slot, subject.goal, frames) for stage, subject in staged]).to(device)
+        y = per_frame([stage.feet(subject.depth) for stage, subject in staged])
         return cls(members, frames, moves, Camera(x + moves.x * unit, y - moves.y * unit, unit))
 
     def draw(self, height: int, width: int) -> Tensor:
@@ -162,7 +183,7 @@ class Cast:
         steps = slice(row * self.frames, (row + 1) * self.frames)
         x, y = self.moves.pose.left if subject.motion.side > 0 else self.moves.pose.right
         unit = self.camera.unit[steps]
-        return self.camera.centre[steps] + 0.8 * x[steps] * unit, self.camera.ground[steps] - (y[steps] - 0.1) * unit
+        return self.camera.centre[steps] + 0.85 * x[steps] * unit, self.camera.ground[steps] - (y[steps] - 0.08) * unit
 
 
 def render_clips(truths: Sequence[Truth], device: torch.device | str = "cpu") -> Tensor:
@@ -172,9 +193,11 @@ def render_clips(truths: Sequence[Truth], device: torch.device | str = "cpu") ->
     clip = render_backdrops(truths, height, width, device).unsqueeze(1)
     clip = clip.repeat(1, cast.frames, 1, 1, 1)  # [B, F, 3, H, W] while painting
     layers = cast.draw(height, width)
-    for slot in range(max(subject.slot for _, subject in cast.members) + 1):
-        rows = [row for row, (_, subject) in enumerate(cast.members) if subject.slot == slot]
-        _lay_over(clip, [cast.members[row][0] for row in rows], layers[rows])
+    clips = [b for b, _ in cast.members]
+    turns = [clips[:row].count(b) for row, b in enumerate(clips)]  # from the farthest to the nearest in each clip
+    for turn in range(max(turns) + 1):
+        rows = [row for row, its in enumerate(turns) if its == turn]
+        _lay_over(clip, [clips[row] for row in rows], layers[rows])
     _lay_things(clip, truths, cast)
     return clip.transpose(1, 2) * 2 - 1
 
@@ -236,12 +259,12 @@ def render_references(
     figures = [(b, s, part) for b, truth in enumerate(truths) for s in truth.subjects for part in members_of(s)]
     side = min(height, width)
 
-    def square(centres: list[float], halves: list[float]) -> Camera:
-        half = torch.tensor(halves, device=device)
+    def square(views: list[tuple[float, float, float]]) -> Camera:
+        x, y, half = torch.tensor(views, device=device).unbind(1)
         unit = side / 2 / half
-        return Camera(torch.full_like(unit, width / 2), height / 2 + torch.tensor(centres, device=device) * unit, unit)
+        return Camera(width / 2 - x * unit, height / 2 + y * unit, unit)
 
-    camera = square([VIEWS[part][0] for _, _, part in figures], [VIEWS[part][1] for _, _, part in figures])
+    camera = square([VIEWS[part] for _, _, part in figures])
     looks = pack([figure_look(subject) for _, subject, _ in figures], device)
     show = shown([{part} for _, _, part in figures], device)
     members = _on_white(draw_figures(looks, Pose.standing(len(figures), device), camera, show, height, width))
@@ -252,7 +275,7 @@ def render_references(
         if truth.background is not None:
             pieces[b].append(backdrops[b])
     if with_thing:
-        camera = square([0.0] * len(with_thing), [1.12] * len(with_thing))
+        camera = square([(0.0, 0.0, 1.12)] * len(with_thing))
         drawn = _on_white(draw_things(pack([thing.look for _, thing in with_thing], device), camera, height, width))
         for (b, _), picture in zip(with_thing, drawn, strict=True):
             pieces[b].append(picture)

@@ -36,7 +36,8 @@ MAIN_SHARE = 0.6  # the first colour covers more than the second
 TRIES = 48
 NARROWEST = 10  # pixels a slot must have for that many subjects to be drawn unasked
 COUNTS = (0.25, 0.55, 0.15, 0.05)  # how often a clip has 1, 2, 3, 4 subjects
-PLACED, SAME_NOUN, BACKGROUND, OBJECT, HELD = 0.4, 0.28, 0.85, 0.4, 0.4
+WORN = {"hat": 0.27, "shirt": 0.27, "trousers": 0.2, "glasses": 0.13, "bag": 0.13}  # shares of the families
+PLACED, SAME_NOUN, BACKGROUND, OBJECT, HELD, PASSING = 0.4, 0.28, 0.85, 0.4, 0.5, 0.1
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ def sample_truth(seed: int, split: str, size: tuple[int, int], frames: int, wish
     count = wishes.subjects or _count(rng, size[0], wishes.same_noun)
     placed = _wish(rng, wishes.placed, PLACED)
     subjects = _subjects(rng, count, _nouns(rng, count, _wish(rng, wishes.same_noun, SAME_NOUN) and count > 1))
+    passing = rng.random() < PASSING and count > 1
+    if passing:
+        subjects = _pass_each_other(rng, subjects)
     background = _backdrop(rng) if _wish(rng, wishes.background, BACKGROUND) else None
     thing = _thing(rng, subjects) if rng.random() < OBJECT else None
     told = tuple(int(index) for index in rng.permutation(count))
@@ -103,16 +107,30 @@ def _subjects(rng: np.random.Generator, count: int, nouns: list[str]) -> list[Su
         face = _apart(rng, FACES[nouns[index]], faces, ("skin", "hair"))
         faces.append(face)
         attributes = tuple(_attribute(rng, family, worn[family]) for family in _families(rng, count))
-        motion = Motion(str(rng.choice(VERBS)), float(rng.random()), int(rng.choice([-1, 1])))
-        shift = float(rng.uniform(-0.06, 0.06))
-        subjects.append(Subject(f"s{index + 1}", nouns[index], face, attributes, int(slots[index]), shift, motion))
+        # What is held is in the hand that does not wave, and a bag hangs on the left.
+        side = -1 if any(item.family == "bag" for item in attributes) else int(rng.choice([-1, 1]))
+        motion = Motion(str(rng.choice(VERBS)), float(rng.random()), side)
+        slot, shift, depth = int(slots[index]), float(rng.uniform(-0.06, 0.06)), float(rng.random())
+        subjects.append(Subject(f"s{index + 1}", nouns[index], face, attributes, slot, slot, shift, depth, motion))
     return subjects
+
+
+def _pass_each_other(rng: np.random.Generator, subjects: Sequence[Subject]) -> list[Subject]:
+    """Two of the subjects walk to each other's place, one in front of the other."""
+    first, second = (int(index) for index in rng.permutation(len(subjects))[:2])
+    passing = {first: (subjects[second].slot, 0.0), second: (subjects[first].slot, 1.0)}
+    walking = []
+    for index, subject in enumerate(subjects):
+        goal, depth = passing.get(index, (subject.goal, subject.depth))
+        motion = replace(subject.motion, verb="walk") if index in passing else subject.motion
+        walking.append(replace(subject, goal=goal, depth=depth, motion=motion))
+    return walking
 
 
 def _families(rng: np.random.Generator, subjects: int) -> list[str]:
     most = 3 if subjects < 4 else 2  # a caption of four fully dressed people would be too long
     count = min(int(rng.choice(4, p=[0.05, 0.3, 0.45, 0.2])), most)
-    return [str(family) for family in rng.choice(FAMILIES, size=count, replace=False, p=[0.4, 0.4, 0.2])]
+    return [str(family) for family in rng.choice(list(WORN), size=count, replace=False, p=list(WORN.values()))]
 
 
 def _attribute(rng: np.random.Generator, family: str, worn: list[Look]) -> Attribute:

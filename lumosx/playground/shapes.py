@@ -1,8 +1,8 @@
 """Signed distances of a few soft shapes, and a canvas that paints them with anti-aliasing.
 
 Distances (negative inside) keep the world independent of resolution: a pixel's coverage follows from the
-distance and the pixel's size alone, so the same parameters make a 32-pixel training clip and a 512-pixel
-reference. Everything is plain tensor maths over N drawings at once: x is [N, 1, W], y is [N, H, 1],
+distance and the pixel's size alone, so the same parameters make a 64-pixel training clip and a 512-pixel
+reference. Everything is plain tensor maths over N drawings at once: x is [N, 1, w], y is [N, h, 1],
 parameters are [N, 1, 1].
 """
 
@@ -61,20 +61,47 @@ def stripes(x: Tensor, y: Tensor, angle: Tensor, period: Tensor, share: Tensor) 
 
 
 class Canvas:
-    """N transparent pictures; `paint` lays one shape over each. Colours are premultiplied RGBA, [N, 4, H, W].
+    """N transparent pictures of h x w pixels; `paint` lays one shape over each.
 
-    `pixel` [N, 1, 1] is a pixel's size in the units of the distances.
+    Shapes are kept as coverages and colours, and laid over one another only in `rgba`: one number a pixel and
+    shape instead of four, which is most of a clip's cost.
+
+    Args:
+        pixel: [N, 1, 1], a pixel's size in the units of the distances.
+        height, width: h and w.
     """
 
-    def __init__(self, count: int, height: int, width: int, pixel: Tensor) -> None:
-        self.rgba = torch.zeros(count, 4, height, width, device=pixel.device)
-        self.pixel = pixel
+    def __init__(self, pixel: Tensor, height: int, width: int) -> None:
+        self.pixel, self.size = pixel, (height, width)
+        self._layers: list[tuple[Tensor, Tensor]] = []
 
-    def paint(self, distance: Tensor, colour: Tensor, amount: Tensor | float = 1.0, *, outline: bool = False) -> None:
-        """Paint where `distance` < 0 with `colour` [N, 3]; `amount` ([N, 1, 1] or number) is its opacity."""
+    def paint(
+        self,
+        distance: Tensor,
+        colour: Tensor,
+        amount: Tensor | float = 1.0,
+        *,
+        outline: bool = False,
+        soft: Tensor | float = 0.0,
+    ) -> None:
+        """Paint where `distance` < 0 with `colour` [N, 3]; `amount` ([N, 1, 1] or number) is its opacity.
+
+        `outline` puts a dark rim inside the shape's edge; `soft` (units) widens the edge.
+        """
         if outline:
             self.paint(distance, colour * OUTLINE_SHADE, amount)
             distance = distance + OUTLINE
-        cover = (0.5 - distance / self.pixel).clamp_(0, 1) * amount
-        paint = torch.cat([colour, torch.ones_like(colour[:, :1])], dim=1)[:, :, None, None]
-        self.rgba.lerp_(paint, cover.unsqueeze(1).expand_as(self.rgba))
+        cover = (0.5 - distance / (self.pixel + soft)).clamp_(0, 1) * amount
+        self._layers.append((cover.expand(-1, *self.size), colour))
+
+    def rgba(self) -> Tensor:
+        """Premultiplied RGBA [N, 4, h, w]."""
+        left = torch.ones_like(self._layers[0][0])  # of what lies below, the share that is still seen
+        shares, colours = [], []
+        for cover, colour in reversed(self._layers):
+            share = cover * left
+            left = left - share
+            shares.append(share)
+            colours.append(torch.cat([colour, torch.ones_like(colour[:, :1])], dim=1))
+        stacked = torch.stack(shares, dim=1).flatten(2)
+        return (torch.stack(colours, dim=2) @ stacked).unflatten(2, self.size)

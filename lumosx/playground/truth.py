@@ -36,14 +36,18 @@ class Motion:
 
 @dataclass(frozen=True)
 class Subject:
-    """`slot` counts from the left; `shift` is the offset from the slot's centre, in figure units."""
+    """`slot` counts from the left and is where the subject stands first, `goal` where it stands last; `shift` is the
+    offset from the slot's centre, in figure units; `depth` goes from 0 (near) to 1 (far).
+    """
 
     id: str
     word: str
     look: Look
     attributes: tuple[Attribute, ...]
     slot: int
+    goal: int
     shift: float
+    depth: float
     motion: Motion
 
 

@@ -64,8 +64,8 @@ class Clips:
 class World:
     """Clips of `size` (width, height) pixels and `frames` frames."""
 
-    size: tuple[int, int] = (32, 32)
-    frames: int = 9
+    size: tuple[int, int] = (64, 64)
+    frames: int = 17
 
     def render(
         self,
