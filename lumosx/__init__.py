@@ -8,14 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lumosx.models import LumosXTransformer3DModel, SpaceToDepthCodec
+    from lumosx.models import LinearCodec, LumosXTransformer3DModel, SpaceToDepthCodec
     from lumosx.pipelines import LumosXPipeline
     from lumosx.scene import Scene
 
 __version__ = "0.1.0"
-__all__ = ["LumosXPipeline", "LumosXTransformer3DModel", "Scene", "SpaceToDepthCodec", "__version__"]
+__all__ = ["LinearCodec", "LumosXPipeline", "LumosXTransformer3DModel", "Scene", "SpaceToDepthCodec", "__version__"]
 
 _HOMES = {
+    "LinearCodec": "lumosx.models",
     "LumosXPipeline": "lumosx.pipelines",
     "LumosXTransformer3DModel": "lumosx.models",
     "Scene": "lumosx.scene",

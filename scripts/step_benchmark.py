@@ -51,7 +51,7 @@ class Result:
 def configuration(tiny: bool, checkpointing: str = "full", compiled: bool = False) -> Config:
     """One clip a step of the shipped experiment, of one bucket and one person, in one process."""
     experiment = ["experiment=tiny_1", "optim.muon_lr=null"] if tiny else ["experiment=phase1_480p"]
-    bucket = "32x32x9" if tiny else "832x480x81"
+    bucket = "64x64x17" if tiny else "832x480x81"
     common = [
         f"data.buckets=[{bucket}]", "data.path=clips", "data.cache=cache", "data.variants=1", "data.subjects=[1]",
         "data.noises=1", "train.batch=1", "train.micro_batch=1", "parallel.engine=single",
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--eager", action="store_true", help="without compilation")
     parser.add_argument("--steps", type=int, default=5, help="timed steps a line (default: %(default)s)")
     options = parser.parse_args()
-    what = "lumosx-tiny, 32x32x9" if options.tiny else "LumosX 1.3B, 832x480x81"
+    what = "lumosx-tiny, 64x64x17" if options.tiny else "LumosX 1.3B, 832x480x81"
     modes = ("full", "selective")
     if options.dry_run:
         print(f"{what}, 4 references, batch 1, expected of one {options.gpu}\n")

@@ -1,5 +1,6 @@
 """Shared by all tests: a tiny checkpoint on disk, and `tiny_models` importable by its name."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -23,12 +24,12 @@ def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import UMT5Config, UMT5EncoderModel
 
     from lumosx.playground import World
-    from lumosx.scene import Scene
+    from lumosx.playground.sampling import Wishes, sample_truth
     from lumosx.training.text_encoder import train_tokenizer
 
     folder = tmp_path_factory.mktemp("text")
-    scenes = World().render(range(16)).scenes
-    tokenizer = train_tokenizer([Scene.from_dict(scene).prompt for scene in scenes])
+    truths = [sample_truth(seed, "train", World.size, World.frames, Wishes()) for seed in range(200)]
+    tokenizer = train_tokenizer([re.sub(r"\{([^:}]+):[^}]+\}", r"\1", truth.prompt) for truth in truths])
     tokenizer.save_pretrained(folder / "tokenizer")
     torch.manual_seed(0)
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}

@@ -1,85 +1,159 @@
 """`lumosx playground measure`: how often a checkpoint puts every attribute on its owner, on unseen clips."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lumosx.errors import InputError
+
 if TYPE_CHECKING:
-    from lumosx.evaluation.binding import Score
+    import numpy as np
+    from rich.table import Table
+
+    from lumosx.evaluation.binding import Condition, Generate, Outcome, Score
+    from lumosx.pipelines import LumosXPipeline
+    from lumosx.pipelines.settings import Settings
+    from lumosx.playground.estimate import Estimate
+    from lumosx.scene import Scene
+
+PARTS = ("transformer", "text_encoder", "tokenizer", "vae")
+VARIED = ("steps", "solver", "cfg", "fps")  # of the settings: what differs between rows, and what changes no pixel
 
 
 def command(
     model: Annotated[str, typer.Option(help="A checkpoint of the playground's world.")] = "checkpoints/lumosx-tiny",
-    clips: Annotated[int, typer.Option(min=1, help="Unseen clips a condition.")] = 200,
-    subjects: Annotated[int, typer.Option(min=1, max=4, help="Subjects a clip.")] = 2,
+    clips: Annotated[int, typer.Option(min=1, help="Unseen clips a row; every other has two of one noun.")] = 100,
+    samples: Annotated[int, typer.Option(min=1, help="Times each clip is sampled, with different noise.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first clip.")] = 0,
-    split: Annotated[str, typer.Option(help="Splits never share a clip; the model saw 'train'.")] = "test",
-    steps: Annotated[int | None, typer.Option(min=1, help="Solver steps (default: the checkpoint's).")] = None,
+    condition: Annotated[list[str] | None, typer.Option(help="Repeatable (default: all).")] = None,
+    subjects: Annotated[list[int] | None, typer.Option(min=1, max=4, help="Repeatable (default: 2).")] = None,
+    steps: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable (default: the checkpoint's).")] = None,
+    solver: Annotated[list[str] | None, typer.Option(help="Repeatable (default: the checkpoint's).")] = None,
     cfg: Annotated[float | None, typer.Option(help="Guidance scale (default: the checkpoint's).")] = None,
-    condition: Annotated[list[str] | None, typer.Option(help="Only these conditions (repeatable).")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON too.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Scores as JSON; each reading goes to a .jsonl beside it.")] = None,
 ) -> None:
-    """Measure binding: placed and unplaced captions, with MCAM and without.
+    """Measure binding, one row for each combination of condition, subjects, steps and solver.
 
-    Example: lumosx playground measure --clips 200 --out binding.json
+    With --out, a killed measurement goes on when its command is repeated, and several commands add up to one report.
+
+    Example: lumosx playground measure --clips 400 --samples 3 --subjects 2 --subjects 3 --out binding.json
     """
     from rich.console import Console
     from rich.progress import track
 
-    from lumosx.errors import InputError
-    from lumosx.evaluation.binding import CONDITIONS, measure_binding
-    from lumosx.files import write_json
-    from lumosx.pipelines import LumosXPipeline
-    from lumosx.pipelines.settings import Settings
+    from lumosx.evaluation.binding import VARIANTS, Condition, measure_binding, scores
     from lumosx.playground import World
 
-    names = [item.name for item in CONDITIONS]
-    if unknown := sorted(set(condition or []) - set(names)):
-        raise InputError(f"no condition {', '.join(unknown)}: choose from {', '.join(names)}")
+    names = condition or list(VARIANTS)
+    if unknown := sorted(set(names) - set(VARIANTS)):
+        raise InputError(f"no condition {', '.join(unknown)}: choose from {'; '.join(VARIANTS)}")
+    pipe, settings = _open(model)
+    world = World((settings.width, settings.height), settings.frames)
+    report = _Report(out, pipe, settings)
+    scale = settings.cfg if cfg is None else cfg
+    rows = product(subjects or [2], steps or [settings.steps], solver or [settings.solver], names)
+    for row in (Condition(name, people, count, method, scale) for people, count, method, name in rows):
+        wanted = range(seed, seed + clips)
+        left = sum((row, clip, sample) not in report.outcomes for clip in wanted for sample in range(samples))
+        sampler, done = _sampler(pipe, row), report.outcomes
+        measured = measure_binding(sampler, row, world=world, clips=wanted, samples=samples, done=done)
+        for outcome in track(measured, _label(row), total=left, console=Console(stderr=True)):
+            report.add(outcome)
+        report.write()
+    for table in _tables(scores(report.outcomes.values())):
+        Console().print(table)
+
+
+def _open(model: str) -> "tuple[LumosXPipeline, Settings]":
+    """The checkpoint and its own settings."""
+    from lumosx.pipelines import LumosXPipeline
+    from lumosx.pipelines.settings import Settings
+
     pipe = LumosXPipeline.from_pretrained(model)
-    defaults: dict[str, Any] = pipe.config.generation or {}
-    if not {"size", "frames"} <= defaults.keys():
+    stated: dict[str, Any] = pipe.config.generation or {}
+    if not {"size", "frames"} <= stated.keys():
         raise InputError(f"{model} states no size of its clips: it is no checkpoint of the playground's world")
-    made = Settings(**defaults)
-    world = World((made.width, made.height), made.frames)
-    console = Console(stderr=True)
-
-    def generate(scene: Any, number: int) -> Any:
-        result = pipe(scene, seed=number, steps=steps, cfg=cfg, progress=False)
-        return result.frames  # pyright: ignore[reportAttributeAccessIssue]
-
-    scores = []
-    for item in CONDITIONS:
-        if condition and item.name not in condition:
-            continue
-        chosen = replace(item, subjects=subjects)
-        progress = measure_binding(generate, chosen, world=world, clips=clips, first_seed=seed, split=split)
-        for _, done in track(progress, item.name, total=clips + 1, console=console):
-            scores += [] if done is None else [done]
-    _print(scores)
-    if out is not None:
-        settings = {"clips": clips, "subjects": subjects, "seed": seed, "split": split, "steps": steps, "cfg": cfg}
-        write_json({"settings": settings, "scores": [item.to_dict() for item in scores]}, out)
+    return pipe, Settings(**{key: value for key, value in stated.items() if key not in ("seed", "seeds")})
 
 
-def _print(scores: "list[Score]") -> None:
-    from rich.console import Console
+def _sampler(pipe: "LumosXPipeline", row: "Condition") -> "Generate":
+    def generate(scene: "Scene", seeds: list[int]) -> "Iterator[np.ndarray]":
+        call = {"seeds": seeds, "steps": row.steps, "solver": row.solver, "cfg": row.cfg}
+        for result in pipe.stream(scene, progress=False, **call):
+            yield result.frames
+
+    return generate
+
+
+class _Report:
+    """All outcomes; with an `out`, also the files of them and of their scores."""
+
+    def __init__(self, out: Path | None, pipe: "LumosXPipeline", settings: "Settings") -> None:
+        from lumosx.evaluation.binding import SPLIT
+        from lumosx.evaluation.outcomes import resume
+        from lumosx.files import sha256_of
+
+        hashes = {part: sha256_of(Path(pipe.name_or_path) / part) for part in PARTS}
+        fixed = {key: value for key, value in settings.to_dict().items() if key not in VARIED}
+        self._settings = {"model": hashes, "split": SPLIT, **fixed}
+        self._out = out
+        self._readings = out and out.with_name(f"{out.stem}.readings.jsonl")
+        self.outcomes = resume(self._readings, self._settings) if self._readings else {}
+
+    def add(self, outcome: "Outcome") -> None:
+        from lumosx.evaluation.outcomes import append
+
+        self.outcomes[outcome.key] = outcome
+        if self._readings:
+            append(self._readings, outcome)
+
+    def write(self) -> None:
+        """Scores of all that is known so far, so that a killed measurement leaves a report too."""
+        import torch
+
+        from lumosx.evaluation.binding import scores
+        from lumosx.files import write_json
+        from lumosx.pipelines.provenance import device_name, versions
+
+        if self._out is None:
+            return
+        most = max(outcome.threads for outcome in self.outcomes.values())
+        machine = {"processor": device_name(torch.device("cpu")), "threads": most}
+        rows = [score.to_dict() for score in scores(self.outcomes.values())]
+        write_json({"settings": self._settings, "machine": machine, "versions": versions(), "scores": rows}, self._out)
+
+
+def _label(row: "Condition") -> str:
+    return f"{row.name}; {row.subjects} people, {row.steps} {row.solver}"
+
+
+def _tables(found: "list[Score]") -> "Iterator[Table]":
+    """The report in two tables, because one would be too wide for a terminal."""
+    from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(
-        "condition", "clips", "binding (95 %)", "same noun", "distinct", "dropped", "all right", "placed right"
+    from lumosx.evaluation.binding import FAULTS
+
+    narrow: dict[str, Any] = {"box": SIMPLE, "padding": 0, "pad_edge": False}
+    binding = Table(
+        "condition", "clips", "binding", "same\nnoun", "distinct\nnouns", "all\nright", "placed\nright", **narrow
     )
-    for item in scores:
-        parts = [item.binding_same_noun, item.binding_distinct_nouns]
-        table.add_row(
-            item.condition,
-            str(item.clips),
-            f"{item.binding.mean:.3f} ({item.binding.low:.3f}-{item.binding.high:.3f})",
-            *("-" if part is None else f"{part.mean:.3f}" for part in parts),
-            f"{item.dropped:.3f}",
-            f"{item.all_right:.3f}",
-            "-" if item.placed_right is None else f"{item.placed_right:.3f}",
-        )
-    Console().print(table)
+    rest = Table("condition", *FAULTS, "identity", "attributes", "s/clip", **narrow)
+    for item in found:
+        label = _label(item.condition).replace("; ", "\n")
+        clips = f"{item.clips} x {item.samples / item.clips:g}"
+        nouns = item.binding_same_noun, item.binding_distinct_nouns
+        binding.add_row(label, clips, *map(_text, (item.binding, *nouns, item.all_right, item.placed_right)))
+        shares = *item.faults.values(), item.identity, item.attribute_likeness
+        rest.add_row(label, *map(_text, shares), f"{item.seconds:.2f}")
+    for table in (binding, rest):
+        for column in table.columns[1:]:
+            column.no_wrap = True  # in a narrow terminal the first one gives way
+        yield table
+
+
+def _text(share: "Estimate | None") -> str:
+    return "-" if share is None else f"{share.mean:.3f}\n{share.low:.2f}-{share.high:.2f}"

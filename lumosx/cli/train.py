@@ -72,6 +72,10 @@ def _train_one(config: "Config", ranks):
         from lumosx.training.text_encoder import train_text_encoder
 
         return train_text_encoder(config)
+    if config.codec is not None:
+        from lumosx.training.codec import train_codec
+
+        return train_codec(config)
     from lumosx.training.trainer import Trainer
 
     return Trainer(config, ranks).fit()

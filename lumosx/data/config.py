@@ -10,7 +10,7 @@ class DataConfig:
     """Clips and how they are varied. Everything random is keyed by (seed, sample, purpose)."""
 
     path: str | None = None  # clip records (README, "Your own clips"); None: the playground, endless
-    buckets: list[str] = field(default_factory=lambda: ["32x32x9"])  # WIDTHxHEIGHTxFRAMES; a step has one of them
+    buckets: list[str] = field(default_factory=lambda: ["64x64x17"])  # WIDTHxHEIGHTxFRAMES; a step has one of them
     fps: float = 16.0  # of the clips that the model sees; records are resampled to it
     subjects: list[float] = field(default_factory=lambda: [0.25, 0.55, 0.2])  # shares of clips with 1, 2 ... people
     placed: float = 0.4  # playground: the share of captions that say who stands where

@@ -19,11 +19,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderMode
 from lumosx.data.batch import Batch, EncodedBatch
 from lumosx.errors import InputError
 from lumosx.files import sha256_of
-from lumosx.models.codec import Codec, SpaceToDepthCodec, encode_latents
+from lumosx.models.codec import Codec, LinearCodec, SpaceToDepthCodec, encode_latents
 from lumosx.models.completeness import expect_none_missing
 from lumosx.paths import checkpoint_path, names_repository
 
-CODECS = {kind.__name__: kind for kind in (AutoencoderKLWan, SpaceToDepthCodec)}
+CODECS = {kind.__name__: kind for kind in (AutoencoderKLWan, SpaceToDepthCodec, LinearCodec)}
 
 
 class Encoder:
@@ -67,7 +67,7 @@ class Encoder:
         words = component_folders("model.text_encoder", text_encoder, ("tokenizer", "text_encoder"))
         (vae,) = component_folders("model.codec", codec, ("vae",))
         tokenizer = AutoTokenizer.from_pretrained(words[0])
-        text_model, video_model = _whole(UMT5EncoderModel, words[1], dtype), _whole(_codec_class(vae), vae)
+        text_model, video_model = _whole(UMT5EncoderModel, words[1], dtype), _open_codec(vae)
         return cls(tokenizer, text_model, video_model, device, {"model.text_encoder": words[1], "model.codec": vae})
 
     @torch.no_grad()
@@ -147,15 +147,25 @@ def _checkpoint(name: str, parts: tuple[str, ...]) -> Path:
             raise InputError(f"{error}. Nor was it found on the Hugging Face hub: {hub_error}") from hub_error
 
 
-def _codec_class(folder: Path) -> type[Codec]:
-    config = folder / "config.json"
-    try:
-        name = json.loads(config.read_text(encoding="utf-8"))["_class_name"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"model.codec: {config} does not say which codec this is") from error
+def codec_class(config: Mapping[str, Any], place: str | Path) -> type[Codec]:
+    """The class of a codec that is configured so.
+
+    Raises:
+        InputError: none of ours; names `place`, where the configuration is from.
+    """
+    name = config.get("_class_name")
     if name not in CODECS:
-        raise InputError(f"model.codec: {config} is of class {name}; known are {', '.join(CODECS)}")
+        raise InputError(f"model.codec: {place} is of class {name}; known are {', '.join(CODECS)}")
     return CODECS[name]
+
+
+def _open_codec(folder: Path) -> Codec:
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"model.codec: {file} cannot be read: {error}") from error
+    return _whole(codec_class(config, file), folder)
 
 
 def _whole(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Any:

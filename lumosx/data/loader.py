@@ -7,7 +7,7 @@ before.
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice, takewhile
 from typing import Any
 
@@ -19,7 +19,7 @@ from lumosx.data.batch import Batch, Broken, Bucket, EncodedBatch, StepData
 from lumosx.data.cache import CacheReader, cache_settings
 from lumosx.data.encoder import Encoder
 from lumosx.data.examples import Example, Reading
-from lumosx.data.playground import Playground
+from lumosx.data.playground import Playground, Undrawn, UndrawnBatch
 from lumosx.data.sampler import Pick, PickSource, StepPlan
 from lumosx.data.source import Records, Source
 from lumosx.data.store import open_store
@@ -79,7 +79,8 @@ def open_source(reading: Reading, encoder: Encoder | None = None) -> Source:
 
     Args:
         reading: how clips are read.
-        encoder: of the run, whose latents `data.cache` must hold; not needed without a cache.
+        encoder: of the run. `data.cache` must hold its latents, and the playground's videos are drawn on its device
+            unless that is the CPU, whose workers draw ahead. Not needed without a cache.
 
     Raises:
         InputError: settings that do not go together, or all that is wrong with the data set or the cache.
@@ -88,7 +89,7 @@ def open_source(reading: Reading, encoder: Encoder | None = None) -> Source:
     if data.cache is not None and data.variants is None:
         raise InputError("data.cache needs data.variants: how many draws of each clip it holds")
     if data.path is None:
-        return Playground(reading)
+        return Playground(reading, device=None if encoder is None or encoder.device.type == "cpu" else encoder.device)
     if data.cache is None:
         return Records(reading, open_store(data.path))
     assert encoder is not None
@@ -120,7 +121,8 @@ def training_steps(
     for step in loader:
         if isinstance(step, InputError):
             raise step
-        yield step
+        batches: Any = [batch if isinstance(batch, EncodedBatch) else _drawn(batch, source) for batch in step.batches]
+        yield replace(step, batches=batches)
 
 
 def validation_batches(source: Source, share: Share, clips: int) -> list[ValidationBatch]:
@@ -143,8 +145,13 @@ def validation_batches(source: Source, share: Share, clips: int) -> list[Validat
                 reasons = "\n".join(f"  {item.sample}: {item.reason}" for item in examples if isinstance(item, Broken))
                 raise InputError(f"clips of the validation set cannot be read:\n{reasons}")
             weights = torch.tensor([float(place < len(picks)) for place in piece])
-            batches.append(ValidationBatch(pixel_batch(whole, source.reading), weights))
+            batches.append(ValidationBatch(_drawn(pixel_batch(whole, source.reading), fixed.source), weights))
     return batches
+
+
+def _drawn(batch: Batch, source: Source) -> Batch:
+    """The batch with the videos that the playground left to the process that trains."""
+    return source.draw(batch) if isinstance(source, Playground) and isinstance(batch, UndrawnBatch) else batch
 
 
 def pixel_batch(examples: Sequence[Example], reading: Reading) -> Batch:
@@ -155,7 +162,7 @@ def pixel_batch(examples: Sequence[Example], reading: Reading) -> Batch:
     for row, text in enumerate(ids):
         padded[row, : len(text)] = text
         mask[row, : len(text)] = 1
-    return Batch(
+    batch = Batch(
         [example.sample for example in examples],
         torch.stack([example.video for example in examples]),
         [example.references for example in examples],
@@ -163,6 +170,8 @@ def pixel_batch(examples: Sequence[Example], reading: Reading) -> Batch:
         mask,
         [example.layout for example in examples],
     )
+    truths = [example.truth for example in examples if isinstance(example, Undrawn)]
+    return UndrawnBatch(**vars(batch), truths=truths) if truths else batch
 
 
 def encoded_batch(examples: Sequence[Example], reading: Reading) -> EncodedBatch:

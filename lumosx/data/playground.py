@@ -1,18 +1,20 @@
 """The playground as a source of training clips: endless, and nobody has seen them before."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lumosx.data.batch import Broken, Bucket
+from lumosx.data.batch import Batch, Broken, Bucket
 from lumosx.data.examples import Example, Reading, drop, prepare
 from lumosx.data.keyed import keyed_chance, keyed_generator
 from lumosx.data.sampler import Pick, StepPlan
 from lumosx.data.source import FixedSet, unvaried
 from lumosx.errors import InputError
-from lumosx.playground import Truth, World
+from lumosx.playground import Clips, Truth, World
+from lumosx.playground.render import render_clips, render_references
 from lumosx.playground.sampling import Wishes, sample_truth
 from lumosx.scene import SceneError
 
@@ -20,19 +22,37 @@ MOST_PEOPLE = 4  # in a clip
 SPARE = 10**8  # numbers below are for runs; a broken clip is replaced by the one that far behind it
 
 
+@dataclass(frozen=True)
+class Undrawn(Example):
+    """A clip whose video is still to be drawn, and empty until then."""
+
+    truth: Truth
+
+
+@dataclass(frozen=True)
+class UndrawnBatch(Batch):
+    """The same of several."""
+
+    truths: list[Truth]
+
+
 class Playground:
     """Clip number n of a run is the same whoever asks, and whenever. Numbers of a run start at 0.
+
+    Pictures are drawn where clips are read, on the CPU, which prepares them as in sampling. Videos may be left to the
+    device that trains: only the process that trains can use it, and they need not come from another.
 
     Args:
         reading: how clips are read; `data.subjects` and `data.placed` are the mixture.
         split: "train", or "validation": clips of the world's own mixture, the same for every seed.
+        device: `read` leaves the videos to `draw`, which draws on this device; None: `read` draws them.
 
     Raises:
         InputError: settings that the playground cannot serve.
     """
 
-    def __init__(self, reading: Reading, split: str = "train") -> None:
-        self.reading, self.split = reading, split
+    def __init__(self, reading: Reading, split: str = "train", device: torch.device | None = None) -> None:
+        self.reading, self.split, self.device = reading, split, device
         self.notes: list[str] = []
         data = reading.data
         self.buckets = [Bucket.parse(text) for text in data.buckets]
@@ -48,22 +68,30 @@ class Playground:
         return PlaygroundPicks(self.buckets, self.reading.seed, batch)
 
     def read(self, picks: Sequence[Pick], bucket: Bucket) -> list[Example | Broken]:
-        world = World((bucket.width, bucket.height), bucket.frames)
-        rendered = world.draw([self.truth(pick.index, bucket) for pick in picks])
+        truths = [self.truth(pick.index, bucket) for pick in picks]
+        clips = self._drawn(truths, bucket)
         examples: list[Example | Broken] = []
-        for pick, video, scene in zip(picks, rendered.video, rendered.scenes, strict=True):
+        for pick, truth, video, scene in zip(picks, truths, clips.video, clips.scenes, strict=True):
             try:
-                examples.append(self._example(pick, bucket, video, scene))
+                example = self._example(pick, bucket, video, scene)
             except SceneError as error:  # a caption that is too long for data.text_length
                 examples.append(Broken(pick.sample, str(error)))
+            else:
+                examples.append(example if self.device is None else Undrawn(**vars(example), truth=truth))
         return examples
+
+    def draw(self, batch: UndrawnBatch) -> Batch:
+        """The batch with its videos, float32 [B, 3, F, H, W] in [-1, 1] on `device`, all drawn at once."""
+        assert self.device is not None  # else none is undrawn
+        video = render_clips(batch.truths, self.device)
+        return Batch(batch.samples, video, batch.references, batch.token_ids, batch.token_mask, batch.layouts)
 
     def fixed(self, clips: int) -> FixedSet:
         groups = [
             (bucket, [Pick(f"validation-{i}", i, 0) for i in range(place, clips, len(self.buckets))])
             for place, bucket in enumerate(self.buckets)
         ]
-        source = Playground(unvaried(self.reading), "validation")
+        source = Playground(unvaried(self.reading), "validation", self.device)
         return FixedSet(source, [group for group in groups if group[1]])
 
     def fixed_scenes(self, clips: int) -> list[dict[str, Any]]:
@@ -86,12 +114,17 @@ class Playground:
         wishes = Wishes(subjects=people, placed=keyed_chance(seed, number, "placed", data.placed))
         return sample_truth(seed * 10**9 + number, self.split, size, bucket.frames, wishes)
 
+    def _drawn(self, truths: list[Truth], bucket: Bucket) -> Clips:
+        if self.device is None:
+            return World((bucket.width, bucket.height), bucket.frames).draw(truths)
+        return Clips(torch.zeros(len(truths), 0), render_references(truths, bucket.height, bucket.width), truths)
+
     def _example(self, pick: Pick, bucket: Bucket, video: Tensor, scene: dict[str, Any]) -> Example:
         reading = self.reading
         draw = (reading.seed, pick.sample)
         binding = reading.bind(scene, pick.sample, draw)
         kept = drop(reading.layout(binding, bucket), pick.sample, reading)
-        references = [torch.zeros(0, *video.shape[:1], *video.shape[2:])]
+        references = [torch.zeros(0, 3, bucket.height, bucket.width)]
         for row in kept.rows:
             entity = binding.references[row]
             assert entity.image is not None  # what makes it a reference

@@ -1,8 +1,15 @@
-"""The model on diffusers' Wan parts, its codec for the tiny checkpoint, and the conversion of weights."""
+"""The model on diffusers' Wan parts, the codecs of the tiny checkpoint, and the conversion of weights."""
 
 from lumosx.models.caching import ReferenceCache
-from lumosx.models.codec import SpaceToDepthCodec
+from lumosx.models.codec import LinearCodec, SpaceToDepthCodec
 from lumosx.models.convert import convert_state_dict, infer_config
 from lumosx.models.transformer import LumosXTransformer3DModel
 
-__all__ = ["LumosXTransformer3DModel", "ReferenceCache", "SpaceToDepthCodec", "convert_state_dict", "infer_config"]
+__all__ = [
+    "LinearCodec",
+    "LumosXTransformer3DModel",
+    "ReferenceCache",
+    "SpaceToDepthCodec",
+    "convert_state_dict",
+    "infer_config",
+]

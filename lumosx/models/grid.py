@@ -35,7 +35,7 @@ class Grid:
 
     @classmethod
     def of(cls, codec: Any, patch: tuple[int, int, int]) -> "Grid":
-        """Of a codec's configuration (`AutoencoderKLWan` or `SpaceToDepthCodec`) and a transformer's `patch_size`."""
+        """Of a codec's configuration and a transformer's `patch_size`."""
         return cls(codec.scale_factor_spatial, codec.scale_factor_temporal, patch)
 
     def check(self, clip: Sized) -> None:

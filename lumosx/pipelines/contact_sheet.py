@@ -43,10 +43,10 @@ def contact_sheet(frames: np.ndarray, scene: Scene, record: Mapping[str, Any]) -
         scene: whose references are shown.
         record: of the clip; its mentions colour the prompt.
     """
-    groups = _groups(scene)
+    groups = grouped(scene)
     columns = min(TILES_A_ROW, max((len(group[2]) for group in groups), default=0))
     cards = [_card(*group, columns) for group in groups]
-    left = _stacked(cards, GAP + 6)
+    left = stacked(cards, GAP + 6)
     right = _frames(frames)
     indent = left.width + 2 * GAP if cards else 0
     width = indent + max(right.width, 640 if cards else 900)
@@ -63,7 +63,7 @@ def contact_sheet(frames: np.ndarray, scene: Scene, record: Mapping[str, Any]) -
     return sheet
 
 
-def _groups(scene: Scene) -> list[tuple[str, str, list[Entity]]]:
+def grouped(scene: Scene) -> list[tuple[str, str, list[Entity]]]:
     """(title, colour, entities with pictures): subject by subject, then objects and background."""
     pictured = [entity for entity in scene.entities if entity.image is not None]
     groups = [
@@ -81,17 +81,17 @@ def _card(title: str, colour: str, entities: Sequence[Entity], columns: int) -> 
     width = columns * (TILE + GAP) - GAP + 2 * PADDING
     height = header + math.ceil(len(entities) / columns) * (TILE + caption) + PADDING // 2
     card = Image.new("RGB", (width, height), PAPER)
-    _rounded(card, (0, 0, width, height), colour)
-    _rounded(card, (4, 4, width - 4, height - 4), CARD, RADIUS - 4)
+    rounded(card, (0, 0, width, height), colour)
+    rounded(card, (4, 4, width - 4, height - 4), CARD, RADIUS - 4)
     draw = ImageDraw.Draw(card)
-    _rounded(card, (PADDING, 20, PADDING + 20, 40), colour, 10)
-    draw.text((PADDING + 32, 30), title, _readable(colour), _font(26), anchor="lm")
+    rounded(card, (PADDING, 20, PADDING + 20, 40), colour, 10)
+    draw.text((PADDING + 32, 30), title, readable(colour), typeface(26), anchor="lm")
     for index, entity in enumerate(entities):
         row, column = divmod(index, columns)
         x, y = PADDING + column * (TILE + GAP), header + row * (TILE + caption)
         _framed(card, _thumbnail(entity), (x, y), colour)
-        words = _shortened(entity.words[0] if entity.words else entity.kind, _font(20), TILE)
-        draw.text((x + TILE / 2, y + TILE + 18), words, INK, _font(20), anchor="mm")
+        words = shortened(entity.words[0] if entity.words else entity.kind, typeface(20), TILE)
+        draw.text((x + TILE / 2, y + TILE + 18), words, INK, typeface(20), anchor="mm")
     return card
 
 
@@ -118,9 +118,9 @@ def _frames(frames: np.ndarray) -> Image.Image:
         sheet.paste(image, position, _mask(image.size, 10))
         stamp = f"{frame + 1}"
         corner = (position[0] + 8, position[1] + 8)
-        _rounded(sheet, (*corner, corner[0] + 22 + 10 * len(stamp), corner[1] + 28), "#00000088", 8)
+        rounded(sheet, (*corner, corner[0] + 22 + 10 * len(stamp), corner[1] + 28), "#00000088", 8)
         ImageDraw.Draw(sheet).text(
-            (corner[0] + 11 + 5 * len(stamp), corner[1] + 14), stamp, "#ffffff", _font(18), anchor="mm"
+            (corner[0] + 11 + 5 * len(stamp), corner[1] + 14), stamp, "#ffffff", typeface(18), anchor="mm"
         )  # fmt: skip
     return sheet
 
@@ -137,10 +137,10 @@ def _heading(scene: Scene, record: Mapping[str, Any], frames: np.ndarray, width:
     ]
     image = Image.new("RGB", (width, 96), PAPER)
     draw = ImageDraw.Draw(image)
-    draw.text((0, 22), scene.id, INK, _font(46), anchor="lm")
-    draw.text((0, 78), "  ·  ".join(facts), FADED, _font(22), anchor="lm")
+    draw.text((0, 22), scene.id, INK, typeface(46), anchor="lm")
+    draw.text((0, 78), "  ·  ".join(facts), FADED, typeface(22), anchor="lm")
     if scene.output.ai_label:
-        draw.text((width, 22), "AI-generated with LumosX", FADED, _font(22), anchor="rm")
+        draw.text((width, 22), "AI-generated with LumosX", FADED, typeface(22), anchor="rm")
     return image
 
 
@@ -153,11 +153,11 @@ def _prompt(record: Mapping[str, Any], scene: Scene, width: int) -> Image.Image:
         for entity in record["entities"]
         for mention in entity["mentions"]
     ]
-    font, line_height = _font(30), 54
-    pieces = _wrapped(prompt, mentions, font, width - 2 * PADDING)
+    font, line_height = typeface(30), 54
+    pieces = wrapped(prompt, mentions, font, width - 2 * PADDING)
     height = (1 + max(piece.line for piece in pieces)) * line_height + 2 * PADDING - 8
     image = Image.new("RGB", (width, height), PAPER)
-    _rounded(image, (0, 0, width, height), CARD)
+    rounded(image, (0, 0, width, height), CARD)
     for number, (_, _, colour) in enumerate(mentions):
         own = [piece for piece in pieces if piece.mention == number]
         for line in {piece.line for piece in own}:
@@ -166,16 +166,16 @@ def _prompt(record: Mapping[str, Any], scene: Scene, width: int) -> Image.Image:
             left = PADDING + min(end[0] for end in ends) - MENTION_SPACE
             right = PADDING + max(end[1] for end in ends) + MENTION_SPACE
             box = (left, y + 1, right, y + 45)
-            _rounded(image, tuple(round(edge) for edge in box), mix(colour, CARD, 0.78), 12)
+            rounded(image, tuple(round(edge) for edge in box), mix(colour, CARD, 0.78), 12)
     draw = ImageDraw.Draw(image)
     for piece in pieces:
-        colour = INK if piece.mention is None else _readable(mentions[piece.mention][2])
+        colour = INK if piece.mention is None else readable(mentions[piece.mention][2])
         position = (PADDING + piece.x, PADDING + piece.line * line_height + 23)
         draw.text(position, piece.text, colour, font, anchor="lm")
     return image
 
 
-def _wrapped(
+def wrapped(
     text: str, mentions: Sequence[tuple[int, int, str]], font: ImageFont.FreeTypeFont, width: float
 ) -> list[Piece]:
     """Words with their places; a word is cut where a mention begins or ends inside it."""
@@ -197,7 +197,8 @@ def _wrapped(
     return pieces
 
 
-def _stacked(images: Sequence[Image.Image], gap: int) -> Image.Image:
+def stacked(images: Sequence[Image.Image], gap: int) -> Image.Image:
+    """One below the other, `gap` pixels between them."""
     if not images:
         return Image.new("RGB", (1, 1), PAPER)
     height = sum(image.height + gap for image in images) - gap
@@ -223,11 +224,11 @@ def _enlarged(image: Image.Image, box: tuple[int, int]) -> Image.Image:
 
 def _framed(card: Image.Image, picture: Image.Image, position: tuple[int, int], colour: str) -> None:
     x, y = position
-    _rounded(card, (x - 3, y - 3, x + picture.width + 3, y + picture.height + 3), colour, 13)
+    rounded(card, (x - 3, y - 3, x + picture.width + 3, y + picture.height + 3), colour, 13)
     card.paste(picture, position, _mask(picture.size, 10))
 
 
-def _rounded(image: Image.Image, box: tuple[int, ...], colour: str, radius: int = RADIUS) -> None:
+def rounded(image: Image.Image, box: tuple[int, ...], colour: str, radius: int = RADIUS) -> None:
     """A smooth rounded rectangle; `colour` may be #rrggbbaa."""
     size = box[2] - box[0], box[3] - box[1]
     alpha = int(colour[7:] or "ff", 16)
@@ -242,19 +243,21 @@ def _mask(size: tuple[int, int], radius: int) -> Image.Image:
     return mask.resize(size, Image.Resampling.BOX)
 
 
-def _readable(colour: str) -> str:
+def readable(colour: str) -> str:
     """The colour dark enough for text on white."""
     return mix(colour, INK, 0.4)
 
 
-def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """The text, or its beginning and three dots, in at most `width` pixels."""
     while font.getlength(text) > width and len(text) > 1:
         text = text.rstrip("…")[:-1].rstrip() + "…"
     return text
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def typeface(size: int) -> ImageFont.FreeTypeFont:
+    """The font that comes with Pillow."""
     font = ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont)  # PIL without FreeType has no sizes
     return font

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan, DiffusionPipeline, SchedulerMixin
+from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.loaders import WanLoraLoaderMixin
 from torch import Tensor
 from tqdm import tqdm
@@ -20,8 +20,8 @@ from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 from lumosx.attention import choose_backend
 from lumosx.errors import InputError
 from lumosx.flow import classifier_free, image_guided, make_solver
-from lumosx.models import LumosXTransformer3DModel, ReferenceCache, SpaceToDepthCodec
-from lumosx.models.codec import decode_latents, encode_latents
+from lumosx.models import LumosXTransformer3DModel, ReferenceCache
+from lumosx.models.codec import Codec, decode_latents, encode_latents
 from lumosx.models.grid import Grid
 from lumosx.pipelines.limits import expect_positions
 from lumosx.pipelines.loading import expect_complete, importable_classes, portable_classes, resolve_folder
@@ -81,7 +81,7 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         tokenizer: PreTrainedTokenizerBase,
         text_encoder: UMT5EncoderModel,
         transformer: LumosXTransformer3DModel,
-        vae: AutoencoderKLWan | SpaceToDepthCodec,
+        vae: Codec,
         scheduler: SchedulerMixin,
         text_length: int = 512,
         generation: dict | None = None,

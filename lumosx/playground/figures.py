@@ -1,4 +1,4 @@
-"""Draws figures, objects and backgrounds from their looks, N at a time.
+"""Draws figures from their looks, N at a time.
 
 A figure is layers of shapes at fixed anchors (hat base, eye line, shoulders), so that every hat fits every
 head and the measure can try any part on any figure. What is visible is an opacity per part: a reference is
@@ -13,79 +13,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lumosx.playground.looks import HAT_BASE, HEAD, HIP, RGB, SCENERY, SHADOW, SHOES, SHOULDER
-from lumosx.playground.shapes import OUTLINE, Canvas, box, capsule, ellipse, stripes, taper
+from lumosx.playground.camera import Camera, Window
+from lumosx.playground.looks import HAT_BASE, HEAD, HIP, RGB, SHADOW, SHOES, SHOULDER
+from lumosx.playground.shapes import OUTLINE, Canvas, Looks, box, capsule, ellipse, lit, stripes, taper
 
 PARTS = ("face", "hat", "shirt", "trousers", "glasses", "bag", "body", "shadow")
-BODY_WINDOW = (-1.16, 1.16, -0.3, 2.14)  # left, right, lower, upper edge, in figure units
+BODY_WINDOW = (-1.16, 1.42, -0.3, 2.14)  # left, right, lower, upper edge, in figure units: nothing reaches beyond
 HEAD_WINDOW = (-1.1, 1.1, 1.18, 3.54)
 CHUNK = 128  # figures drawn at a time: more would leave the processor's caches
-
-
-@dataclass(frozen=True)
-class Camera:
-    """Pixel (x, y) shows figure point ((x - centre) / unit, (ground - y) / unit); fields [N], in pixels."""
-
-    centre: Tensor
-    ground: Tensor
-    unit: Tensor
-
-    def __getitem__(self, rows: slice) -> Camera:
-        return Camera(self.centre[rows], self.ground[rows], self.unit[rows])
-
-    def grid(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """x [N, 1, W] and y [N, H, 1] in figure units (y upwards), and a pixel's size [N, 1, 1]."""
-        unit = self.unit[:, None, None]
-        columns = torch.arange(width, device=unit.device, dtype=torch.float32) + 0.5
-        rows = torch.arange(height, device=unit.device, dtype=torch.float32) + 0.5
-        x = (columns[None, None, :] - self.centre[:, None, None]) / unit
-        y = (self.ground[:, None, None] - rows[None, :, None]) / unit
-        return x, y, 1 / unit
-
-
-@dataclass(frozen=True)
-class Window:
-    """The same h x w pixels for N figures, each at its own place within the frame: `rows` [N, h], `columns` [N, w]."""
-
-    rows: Tensor
-    columns: Tensor
-
-    @classmethod
-    def of(
-        cls, edges: tuple[float, float, float, float], camera: Camera, largest: float, size: tuple[int, int]
-    ) -> Window:
-        """The window that shows `edges` of every figure as far as it lies in the frame of `size` (height, width).
-
-        `largest` is the largest unit of all figures.
-        """
-        left, right, lower, upper = edges
-        height, width = (
-            min(full, int(extent * largest) + 3)
-            for full, extent in zip(size, (upper - lower, right - left), strict=True)
-        )
-        top = (camera.ground - upper * camera.unit - 1).floor().clamp(0, size[0] - height).long()
-        first = (camera.centre + left * camera.unit - 1).floor().clamp(0, size[1] - width).long()
-        device = camera.unit.device
-        return cls(
-            top[:, None] + torch.arange(height, device=device), first[:, None] + torch.arange(width, device=device)
-        )
-
-    def grid(self, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
-        """As `Camera.grid`, of the window's pixels alone."""
-        unit = camera.unit[:, None, None]
-        x = (self.columns[:, None, :] + 0.5 - camera.centre[:, None, None]) / unit
-        y = (camera.ground[:, None, None] - self.rows[:, :, None] - 0.5) / unit
-        return x, y, 1 / unit
-
-    def lay_over(self, pictures: Tensor, layer: Tensor) -> None:
-        """Lays premultiplied `layer` [N, 4, h, w] over `pictures` [N, H, W, 4] in place."""
-        place = (
-            torch.arange(len(layer), device=layer.device)[:, None, None],
-            self.rows[:, :, None],
-            self.columns[:, None, :],
-        )
-        layer = layer.permute(0, 2, 3, 1)
-        pictures[place] = pictures[place] * (1 - layer[..., 3:]) + layer
 
 
 @dataclass(frozen=True)
@@ -106,10 +41,6 @@ class Pose:
         """Arms down, head up."""
         zero = torch.zeros(count, device=device)
         return cls((zero - 0.78, zero + 0.82), (zero + 0.78, zero + 0.82), zero, zero)
-
-
-Looks = dict[str, Tensor]
-"""Fields of N looks: numbers [N, 1, 1], colours [N, 3]."""
 
 
 @dataclass(frozen=True)
@@ -159,14 +90,8 @@ def _draw_chunk(
         drawing = Drawing(canvas, looks, opacity, x, y, pose)
         for layer in layers:
             layer(drawing)
-        window.lay_over(pictures, _lit(canvas.rgba(), x, y - middle))
+        window.lay_over(pictures, lit(canvas.rgba(), x, y - middle))
     return pictures
-
-
-def _lit(rgba: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Light from above on the left."""
-    light = (1 + 0.12 * y - 0.09 * x).clamp(0.75, 1.15).unsqueeze(1)
-    return torch.cat([torch.minimum(rgba[:, :3] * light, rgba[:, 3:]), rgba[:, 3:]], dim=1)
 
 
 def _shadow(drawing: Drawing) -> None:
@@ -340,52 +265,3 @@ def _hat(drawing: Drawing) -> None:
     canvas.paint(band, look["hat_second"], show * (look["hat_band"] > 0).float())
     brim = box(x - look["hat_brim_shift"], y, look["hat_brim"], torch.full_like(half, 0.1), 0.08)
     canvas.paint(brim, look["hat_second"], show * (look["hat_brim"] > 0).float(), outline=True)
-
-
-def draw_things(looks: Looks, camera: Camera, height: int, width: int) -> Tensor:
-    """Premultiplied RGBA [N, 4, H, W] of N objects, each about two units wide and centred on its camera's
-    origin.
-    """
-    x, y, pixel = camera.grid(height, width)
-    canvas = Canvas(pixel, height, width)
-    pole = box(x, y + 0.3, torch.full_like(x, 0.1), torch.full_like(y, 0.65), 0.05)
-    foot = box(x, y + 0.85, torch.full_like(x, 0.42), torch.full_like(y, 0.12), 0.05)
-    canvas.paint(torch.minimum(pole, foot), looks["second"] * 0.6, looks["pole"], outline=True)
-    y = y - looks["middle"]
-    cos, sin = torch.cos(looks["turn"]), torch.sin(looks["turn"])
-    x, y = x * cos + y * sin, y * cos - x * sin
-    body = box(x, y, taper(y, looks["bottom"], looks["top"], looks["height"]), looks["height"], looks["round"])
-    canvas.paint(body, looks["main"], outline=True)
-    stripe = stripes(x, y, looks["band_angle"], torch.full_like(looks["band"], 2.0), looks["band"] * 0.6)
-    canvas.paint(torch.maximum(body + OUTLINE, stripe), looks["second"])
-    return _lit(canvas.rgba(), x, y)
-
-
-def draw_backgrounds(looks: Looks, height: int, width: int) -> Tensor:
-    """RGB [N, 3, H, W] in 0..1: a sky that pales to the horizon, scenery that pales with its distance, a ground that
-    darkens towards the viewer, and a road on it.
-    """
-    device, count = looks["sky"].device, len(looks["sky"])
-    aspect = width / height
-    camera = Camera(*(torch.full((count,), value, device=device) for value in (width / 2, height / 2, height / 2)))
-    x, y, pixel = camera.grid(height, width)
-    canvas = Canvas(pixel, height, width)
-    share = ((y - looks["horizon"]) / (1 - looks["horizon"])).clamp(0, 1).expand(count, height, width)
-    canvas.paint(torch.full_like(share, -1.0), looks["haze"])
-    canvas.paint(torch.full_like(share, -1.0), looks["sky"], share)
-    horizon = looks["horizon"]
-    for index in range(SCENERY):
-        across, up = x - looks[f"x{index}"] * aspect, y - looks[f"y{index}"]
-        half = looks[f"height{index}"]
-        shape = taper(up, looks[f"bottom{index}"] * aspect, looks[f"top{index}"] * aspect, half)
-        depth = looks[f"depth{index}"][:, 0]
-        near = looks["near"] if index % 2 else looks["far"]
-        colour = near + (looks["haze"] - near) * depth
-        canvas.paint(box(across, up, shape, half, looks[f"round{index}"] * min(aspect, 1.0)), colour)
-    ground = (y - horizon).expand(count, height, width)
-    canvas.paint(ground, looks["ground"])
-    down = (horizon - y) / (1 + horizon)  # 0 at the horizon, 1 at the lower edge
-    road = x.abs() - looks["road"] * aspect * down.clamp(min=0)
-    canvas.paint(torch.maximum(ground, road), looks["path"], (looks["road"] > 0).float())
-    canvas.paint(ground, looks["ground"] * 0.35, 0.4 * down.clamp(0, 1).expand(count, height, width))
-    return canvas.rgba()[:, :3]

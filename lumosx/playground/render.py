@@ -14,8 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lumosx.playground.figures import PARTS, Camera, Looks, Pose, draw_backgrounds, draw_figures, draw_things
+from lumosx.playground.camera import Camera
+from lumosx.playground.figures import PARTS, Pose, draw_figures
 from lumosx.playground.looks import ATTRIBUTES, BARE, FACES, HAT_BASE, HEAD, HIP, SHOULDER, STUDIO, Colour, Look
+from lumosx.playground.scenery import draw_backgrounds, draw_things
+from lumosx.playground.shapes import Looks
 from lumosx.playground.truth import Subject, Thing, Truth
 
 TALL = 3.8  # figure units a frame's height must hold
@@ -24,12 +27,12 @@ LIFT = 0.24  # units that the farthest figure stands higher
 SHRINK = 0.08  # share by which it is smaller
 THING = 0.42  # an object's unit, in figure units
 VIEWS = {  # what a reference shows: centre (x, y) and half side, in figure units
-    "face": (0.0, HEAD + 0.05, 0.98),
-    "hat": (0.0, HAT_BASE + 0.42, 0.9),
+    "face": (0.0, HEAD + 0.08, 1.08),
+    "hat": (0.0, HAT_BASE + 0.42, 0.96),
     "shirt": (0.0, SHOULDER - 0.42, 1.0),
     "trousers": (0.0, HIP / 2 + 0.06, 0.8),
     "glasses": (0.0, HEAD + 0.02, 0.62),
-    "bag": (-0.36, HIP + 0.28, 0.9),
+    "bag": (-0.26, HIP + 0.2, 0.97),
 }
 
 

@@ -11,6 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+Looks = dict[str, Tensor]
+"""Fields of N looks: numbers [N, 1, 1], colours [N, 3]."""
+
 OUTLINE = 0.055  # units; a thin dark rim separates two neighbours of one colour
 OUTLINE_SHADE = 0.4
 
@@ -105,3 +108,9 @@ class Canvas:
             colours.append(torch.cat([colour, torch.ones_like(colour[:, :1])], dim=1))
         stacked = torch.stack(shares, dim=1).flatten(2)
         return (torch.stack(colours, dim=2) @ stacked).unflatten(2, self.size)
+
+
+def lit(rgba: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """RGBA [N, 4, h, w] under light from above on the left; x and y in units from the middle."""
+    light = (1 + 0.12 * y - 0.09 * x).clamp(0.75, 1.15).unsqueeze(1)
+    return torch.cat([torch.minimum(rgba[:, :3] * light, rgba[:, 3:]), rgba[:, 3:]], dim=1)

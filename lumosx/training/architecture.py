@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 
+from lumosx.data.encoder import codec_class
 from lumosx.errors import InputError
 from lumosx.models import LumosXTransformer3DModel
 from lumosx.paths import checkpoint_path, names_repository
@@ -56,9 +57,11 @@ def codec_config(config: Config) -> dict[str, Any]:
     """Of the codec: its class, `z_dim`, `scale_factor_spatial` and `scale_factor_temporal` among others.
 
     Raises:
-        InputError: `model.codec` names none.
+        InputError: `model.codec` names none, or one of a class that is not known.
     """
-    return WAN["vae"] | _component("model.codec", config.model.codec, "vae")
+    codec = WAN["vae"] | _component("model.codec", config.model.codec, "vae")
+    codec_class(codec, config.model.codec)
+    return codec
 
 
 def text_encoder_config(config: Config) -> dict[str, Any]:

@@ -147,6 +147,16 @@ class TextConfig:
 
 
 @dataclass
+class CodecConfig:
+    """The tiny model's codec and its fit to rendered clips. A configuration that has it fits this and nothing else."""
+
+    channels: int = 64
+    spatial: int = 8  # pixels across a block
+    temporal: int = 4  # frames of a block
+    clips: int = 512
+
+
+@dataclass
 class Config:
     """Everything that `lumosx train` knows."""
 
@@ -162,6 +172,7 @@ class Config:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
     text: TextConfig | None = None
+    codec: CodecConfig | None = None
     phases: list[str] | None = None  # experiments that run one after the other, as run.name-1, run.name-2 ...
 
     @property

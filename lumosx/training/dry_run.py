@@ -33,7 +33,8 @@ def report(config: Config, gpu: str, world: int) -> str:
     Raises:
         InputError: settings that cannot work, all of them, or a GPU that is not known.
     """
-    return _text(_text_encoder(config) if config.text is not None else _pages(make_plan(config, gpu, world)))
+    in_front = config.text is not None or config.codec is not None
+    return _text(_in_front(config) if in_front else _pages(make_plan(config, gpu, world)))
 
 
 def _text(parts: Iterable[Part]) -> str:
@@ -44,9 +45,10 @@ def _text(parts: Iterable[Part]) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
-def _text_encoder(config: Config) -> Iterator[Part]:
+def _in_front(config: Config) -> Iterator[Part]:
+    what = "text encoder" if config.text is not None else "codec"
     yield OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
-    yield "This trains the text encoder alone, in one process and within minutes: there is nothing to plan."
+    yield f"This trains the {what} alone, in one process and within minutes: there is nothing to plan."
 
 
 def _pages(plan: Plan) -> Iterator[Part]:

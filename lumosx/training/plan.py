@@ -6,14 +6,15 @@ person a face and two attributes, before one background.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
 from transformers import UMT5Config, UMT5EncoderModel
 
 from lumosx.data.batch import Bucket
+from lumosx.data.encoder import codec_class
 from lumosx.models.cost import FLOAT32, Flops, activations, flops_by_part, hardware_flops
 from lumosx.models.gpus import Gpu, find_gpu
 from lumosx.models.grid import Grid
@@ -174,10 +175,9 @@ def _frozen_bytes(config: Config) -> dict[str, int]:
     with torch.device("meta"):
         text_encoder = UMT5EncoderModel(UMT5Config(**text_encoder_config(config)))
         parts["text encoder"] = _numbers(text_encoder) * (2 if config.train.precision == "bf16" else FLOAT32)
-        if codec["_class_name"] == AutoencoderKLWan.__name__:  # the tiny model's codec has no weights
-            parts["codec"] = _numbers(AutoencoderKLWan.from_config(codec)) * FLOAT32
+        parts["codec"] = _numbers(codec_class(codec, config.model.codec).from_config(codec)) * FLOAT32
     return parts
 
 
 def _numbers(model: Any) -> int:
-    return sum(p.numel() for p in model.parameters())
+    return sum(numbers.numel() for numbers in chain(model.parameters(), model.buffers()))

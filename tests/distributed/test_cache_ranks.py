@@ -52,7 +52,8 @@ def _write_video(path: Path) -> None:
 
 def overrides(data: Path, cache: Path) -> list[str]:
     return [
-        "experiment=tiny_1", f"data.path={data}", f"data.cache={cache}", f"data.variants={VARIANTS}", "data.workers=0",
+        "experiment=tiny_1", f"data.path={data}", "data.buckets=[32x32x9]", f"data.cache={cache}",
+        f"data.variants={VARIANTS}", "data.workers=0",
     ]  # fmt: skip
 
 

@@ -12,9 +12,9 @@ from lumosx.training.trainer import Trainer
 
 SETTINGS = [
     "experiment=tiny_1", "model.transformer.num_layers=2", "model.transformer.num_attention_heads=2",
-    "model.transformer.ffn_dim=32", "model.transformer.text_dim=16", "data.workers=0", "train.batch=4",
-    "train.checkpoint_every=2", "train.log_every=1", "optim.muon_lr=null", "validation.every=2",
-    "validation.clips=3", "validation.sigmas=[0.5]",
+    "model.transformer.ffn_dim=32", "model.transformer.text_dim=16", "data.buckets=[32x32x5]", "data.noises=2",
+    "data.workers=0", "train.batch=4", "train.checkpoint_every=2", "train.log_every=1", "optim.muon_lr=null",
+    "validation.every=2", "validation.clips=3", "validation.sigmas=[0.5]",
 ]  # fmt: skip
 
 

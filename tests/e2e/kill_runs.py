@@ -24,7 +24,7 @@ from lumosx.training.trainer import Trainer
 STEPS = 12
 SETTINGS = [
     "experiment=tiny_1", "model.transformer.num_layers=2", "model.transformer.num_attention_heads=1",
-    "model.transformer.ffn_dim=32", "data.workers=1", f"train.steps={STEPS}", "train.batch=2",
+    "model.transformer.ffn_dim=32", "data.buckets=[32x32x5]", "data.workers=1", f"train.steps={STEPS}", "train.batch=2",
     "train.checkpoint_every=2", "train.log_every=1", "train.threads=1", "validation.every=null",
 ]  # fmt: skip
 

@@ -111,7 +111,10 @@ def six_clips(**files: bytes) -> Store:
 
 def reading(text_encoder: Path, **data: Any) -> Reading:
     """Clips of 32 x 32 and 9 frames at 8 frames a second, nothing dropped."""
-    settings = {"text_dropout": 0.0, "fps": FPS, "subjects": [1.0, 1.0], "path": "in memory", "workers": 0}
+    settings = {
+        "path": "in memory", "buckets": ["32x32x9"], "fps": FPS, "subjects": [1.0, 1.0], "text_dropout": 0.0,
+        "workers": 0,
+    }  # fmt: skip
     return Reading(DataConfig(**{**settings, **data}), load_tokenizer(text_encoder), 96, grid_of)
 
 
@@ -131,5 +134,5 @@ def load_tokenizer(text_encoder: Path) -> Any:
 
 
 def grid_of(bucket: Bucket) -> tuple[int, int, int]:
-    """Tokens of the tiny model's clips."""
+    """Tokens of 8 x 8 pixels and 4 frames."""
     return (bucket.frames + 3) // 4, bucket.height // 8, bucket.width // 8

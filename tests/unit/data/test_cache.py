@@ -34,7 +34,7 @@ VARIED: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def tiny(text_encoder: Path) -> Encoder:
-    """With the codec that only moves pixels."""
+    """With the tiny model's codec."""
     return Encoder.open(str(text_encoder), "lumosx-tiny", CPU)
 
 

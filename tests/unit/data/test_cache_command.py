@@ -18,7 +18,8 @@ def run(tmp_path: Path) -> list[str]:
     for name in {name for record in store.records for name in record.media()}:
         (tmp_path / name).write_bytes(store.open(name).getvalue())
     write_jsonl(store.records, tmp_path)
-    return ["experiment=tiny_1", f"data.path={tmp_path}", f"data.cache={tmp_path}/cache", "data.variants=1"]
+    data = {"path": tmp_path, "buckets": "[32x32x9]", "cache": f"{tmp_path}/cache", "variants": 1}
+    return ["experiment=tiny_1", *(f"data.{key}={value}" for key, value in data.items())]
 
 
 @pytest.mark.parametrize(

@@ -10,27 +10,29 @@ import torch
 from clips_in_memory import reading
 
 from lumosx.data.batch import Batch, Broken, Bucket
+from lumosx.data.encoder import Encoder
 from lumosx.data.examples import Example
-from lumosx.data.loader import Share, open_source, training_steps
-from lumosx.data.playground import Playground
+from lumosx.data.loader import Share, open_source, training_steps, validation_batches
+from lumosx.data.playground import Playground, Undrawn
 from lumosx.errors import InputError
 from lumosx.playground import World
 from lumosx.references import Augmentation, letterbox, to_tensor
 from lumosx.scene import Scene
 
-BUCKET = Bucket(32, 32, 9)
-# of the first clips of seed 0, with the shares of phase 1: what the shipped model was trained on
+BUCKET, WORLD = Bucket(32, 32, 9), World((32, 32), 9)
+# of the first clips of seed 0, with given shares of people and of places
 PROMPTS = [
-    "A {cat:s1} in the middle wearing a cap, a sweater and glasses is in a room. The {cat:s1} walks.",
-    "In a room, a {woman:s1} on the right wearing a sweater and sunglasses and a {man:s2} on the left with a sweater, "
-    "glasses and a beanie are together. The {woman:s1} walks. The {man:s2} walks.",
-    "A {woman:s2} wears a shirt. A {child:s1} wears a top hat, a jacket and glasses. The {woman:s2} waves.",
+    "On a beach, a {bear:s1} in the middle wearing a skirt and a beanie is alone. The {bear:s1} nods.",
+    "In a room, a {cat:s2} on the right and an {alien:s1} on the left are together. They wear a jacket, sunglasses and "
+    "a cap. The {cat:s2} nods. The {alien:s1} waves.",
+    "Here are a {bear:s1} and a {man:s2} on a street. They wear a beanie, trousers and a jacket. The {bear:s1} holds a "
+    "lamp. The {bear:s1} walks. The {man:s2} nods.",
 ]
 
 
-def make_source(text_encoder: Path, seed: int = 0, **data: Any) -> Playground:
+def make_source(text_encoder: Path, seed: int = 0, device: torch.device | None = None, **data: Any) -> Playground:
     settings = {"path": None, "subjects": [0.0, 1.0], "placed": 0.5, **data}
-    return Playground(replace(reading(text_encoder, **settings), seed=seed))
+    return Playground(replace(reading(text_encoder, **settings), seed=seed), device=device)
 
 
 def batch_of(source: Playground, step: int = 0, clips: int = 4) -> Batch:
@@ -65,6 +67,53 @@ def test_a_clip_is_the_same_in_any_batch(text_encoder: Path) -> None:
     assert torch.equal(alone.video, whole.video[2]) and torch.equal(alone.references, whole.references[2])
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_who_draws_the_videos_changes_no_bit_on_the_cpu(text_encoder: Path, workers: int) -> None:
+    """Pictures and words of a batch come from where it is read, its videos from there or from where it is used."""
+    read, left = (
+        batch_of(make_source(text_encoder, device=device, workers=workers, text_dropout=0.3, entity_dropout=0.3))
+        for device in (None, torch.device("cpu"))
+    )
+    assert type(left) is Batch
+    assert torch.equal(left.video, read.video) and left.samples == read.samples and left.layouts == read.layouts
+    assert all(map(torch.equal, left.references, read.references))
+    assert torch.equal(left.token_ids, read.token_ids) and torch.equal(left.token_mask, read.token_mask)
+
+
+def test_videos_that_are_left_do_not_travel(text_encoder: Path) -> None:
+    source = make_source(text_encoder, device=torch.device("cpu"))
+    for example in source.read(next(source.picks(3).plans()).picks, BUCKET):
+        assert isinstance(example, Undrawn) and not example.video.numel() and len(example.references)
+
+
+def test_the_fixed_set_is_drawn_by_the_same_device(text_encoder: Path) -> None:
+    read, left = (
+        validation_batches(make_source(text_encoder, device=device), Share(2), 3)
+        for device in (None, torch.device("cpu"))
+    )
+    for one, other in zip(read, left, strict=True):
+        assert type(other.batch) is Batch and torch.equal(one.batch.video, other.batch.video)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_gpu_draws_the_same_videos_and_keeps_them(text_encoder: Path, workers: int) -> None:
+    read, left = (
+        batch_of(make_source(text_encoder, device=device, workers=workers)) for device in (None, torch.device("cuda"))
+    )
+    assert left.video.device.type == "cuda" and float((left.video.cpu() - read.video).abs().max()) < 1e-3
+    assert all(map(torch.equal, left.references, read.references)) and left.layouts == read.layouts
+
+
+@pytest.mark.parametrize(("device", "draws"), [("cpu", None), ("meta", torch.device("meta"))])
+def test_the_encoders_device_draws_unless_it_is_the_cpu(
+    text_encoder: Path, device: str, draws: torch.device | None
+) -> None:
+    encoder = Encoder.open(str(text_encoder), "lumosx-tiny", torch.device(device))
+    source = open_source(reading(text_encoder, path=None), encoder)
+    assert isinstance(source, Playground) and source.device == draws
+
+
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_words_of_a_batch_name_their_references(text_encoder: Path, shuffle: bool) -> None:
     """Decoding the marked tokens of each reference gives the word of the entity whose picture it is."""
@@ -88,7 +137,7 @@ def test_references_are_prepared_as_the_pipeline_prepares_them(text_encoder: Pat
     """The pipeline's letterbox gives a rendered reference back, but for its rounding to bytes."""
     source = make_source(text_encoder)
     batch = batch_of(source)
-    rendered = World().draw([source.truth(int(sample), BUCKET) for sample in batch.samples])
+    rendered = WORLD.draw([source.truth(int(sample), BUCKET) for sample in batch.samples])
     for fed, drawn, scene in zip(batch.references, rendered.references, rendered.scenes, strict=True):
         images = [entity.image for entity in Scene.from_dict(scene).entities if entity.image is not None]
         assert torch.equal(fed, torch.stack([to_tensor(letterbox(image.open(), 32, 32)) for image in images]))
@@ -174,5 +223,5 @@ def test_what_the_playground_cannot_serve_is_refused(
 
 
 def scenes_of(source: Playground, batch: Batch) -> list[Scene]:
-    scenes = World().draw([source.truth(int(sample), BUCKET) for sample in batch.samples]).scenes
+    scenes = WORLD.draw([source.truth(int(sample), BUCKET) for sample in batch.samples]).scenes
     return [Scene.from_dict(scene) for scene in scenes]

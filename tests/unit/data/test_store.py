@@ -23,6 +23,7 @@ from lumosx.cli.playground import app as playground
 from lumosx.data.frames import read_window
 from lumosx.data.store import Store, open_store, write_jsonl, write_parquet, write_shards
 from lumosx.errors import InputError
+from lumosx.playground import World
 from lumosx.records import ClipRecord
 from lumosx.scene import Scene
 
@@ -121,16 +122,19 @@ def single(value: Any) -> Any:
 
 def test_rendered_playground_clips_are_a_data_set(world: Path) -> None:
     store = open_store(world)
+    (width, height), frames = World.size, World.frames
     assert [record.id for record in store.records] == ["show_000001", "show_000002"]
     for record in store.records:
-        assert (record.width, record.height, record.frames, record.fps, record.split) == (32, 32, 9, 8.0, "train")
+        assert (record.width, record.height, record.frames) == (width, height, frames)
+        assert (record.fps, record.split) == (8.0, "train")
         written = YAML(typ="safe").load(world / record.id / "scene.yaml")
         del written["generation"]  # which is about sampling
         again = record.scene(lambda pictures: pictures[0].image.split("/", 1)[1])
         assert {name: value for name, value in again.items() if value} == single(written)
         loaded = record.scene(lambda pictures: Image.open(store.open(pictures[0].image)))
         assert Scene.from_dict(loaded).check() == []
-        assert read_window(store.open(record.video), 0, 9, 8, 32, 32).shape == (3, 9, 32, 32)
+        window = read_window(store.open(record.video), 0, frames, 8, width, height)
+        assert window.shape == (3, frames, height, width)
 
 
 def test_a_playground_data_set_keeps_its_media_in_every_form(world: Path, tmp_path: Path) -> None:

@@ -1,38 +1,68 @@
 """The report on binding: true clips score 1, planted faults score what was planted, switches reach the scene."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lumosx.errors import InputError
-from lumosx.evaluation.binding import CONDITIONS, Condition, Generate, Score, measure_binding, score
+from lumosx.evaluation import binding
+from lumosx.evaluation.binding import (
+    FAULTS,
+    VARIANTS,
+    Condition,
+    Generate,
+    Outcome,
+    Score,
+    measure_binding,
+    score,
+    scores,
+)
 from lumosx.playground import Reading, Truth, World
+from lumosx.playground.wearing import Verdict
 from lumosx.scene import Scene
 
 WORLD = World()
-CLIPS = 6
-PLACED, UNPLACED, PLACED_OFF, UNPLACED_OFF = CONDITIONS
+CLIPS = range(20, 24)
+PLACED, UNPLACED = Condition("placed"), Condition("unplaced")
+
+
+class Recording:
+    """Makes grey clips and notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Scene, list[int]]] = []
+
+    def __call__(self, scene: Scene, seeds: list[int]) -> Iterator[np.ndarray]:
+        self.asked.append((scene, seeds))
+        for seed in seeds:
+            yield np.full((WORLD.frames, *WORLD.size[::-1], 3), seed % 256, np.uint8)
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips are not really read, for tests of what is around that."""
+    reading = Reading([0, 1], {}, [True], None, [1.0, 1.0], [1.0], None, None, ["right"], None)
+    monkeypatch.setattr(binding, "read_clip", lambda frames, truth: reading)
 
 
 def drawing(condition: Condition, change: Callable[[Truth], Truth] = lambda truth: truth) -> Generate:
-    """A generator that draws the true clip of a seed, changed."""
+    """Draws the true clip of a scene, changed."""
 
-    def generate(scene: Scene, seed: int) -> np.ndarray:
-        asked = {"subjects": condition.subjects, "placed": condition.placed, "same_noun": condition.same_noun}
-        clip = WORLD.render([seed], split="test", **asked)
-        assert scene.prompt == Scene.from_dict(clip.scenes[0]).prompt
-        return WORLD.draw([change(clip.truth[0])]).frames(0)
+    def generate(scene: Scene, seeds: list[int]) -> Iterator[np.ndarray]:
+        clip = int(scene.id.removeprefix("test_"))
+        asked = {"subjects": condition.subjects, "same_noun": clip % 2 == 0}
+        true = WORLD.render([clip], split="test", placed=VARIANTS[condition.name].placed, **asked)
+        assert scene.prompt == Scene.from_dict(true.scenes[0]).prompt
+        yield from (WORLD.draw([change(true.truth[0])]).frames(0) for _ in seeds)
 
     return generate
 
 
-def measured(generate: Generate, condition: Condition, first_seed: int = 0) -> Score:
-    *_, (_, done) = measure_binding(generate, condition, world=WORLD, clips=CLIPS, first_seed=first_seed)
-    assert done is not None
-    return done
+def measured(condition: Condition, change: Callable[[Truth], Truth] = lambda truth: truth) -> Score:
+    generate = drawing(condition, change)
+    return score(condition, list(measure_binding(generate, condition, world=WORLD, clips=CLIPS)))
 
 
 def exchanged(truth: Truth) -> Truth:
@@ -44,90 +74,167 @@ def bare(truth: Truth) -> Truth:
     return truth.with_subjects([replace(subject, attributes=()) for subject in truth.subjects])
 
 
+def means(found: Score) -> dict[str, float | None]:
+    """All figures of a score without their intervals."""
+    data = found.to_dict()
+    shares = {name: value for name, value in (data | data["faults"]).items() if value is None or "mean" in str(value)}
+    return {name: value and value["mean"] for name, value in shares.items() if name != "faults"}
+
+
 @pytest.mark.parametrize(("condition", "placed_right"), [(PLACED, 1.0), (UNPLACED, None)])
 def test_true_clips_score_one(condition: Condition, placed_right: float | None) -> None:
-    done = measured(drawing(condition), condition)
-    assert (done.condition, done.clips) == (condition.name, CLIPS)
-    assert done.binding.mean == done.all_right == 1.0
-    assert done.dropped == 0.0
-    assert done.placed_right == placed_right
-    assert 0.5 < done.identity <= 1 and 0.5 < done.attribute_likeness <= 1
+    found = measured(condition)
+    assert (found.condition, found.clips, found.samples) == (condition, len(CLIPS), len(CLIPS))
+    figures = means(found)
+    assert figures["binding"] == figures["all_right"] == 1.0
+    assert figures["binding_same_noun"] == figures["binding_distinct_nouns"] == 1.0
+    assert [figures[fault] for fault in FAULTS] == [0.0] * len(FAULTS)
+    assert figures["placed_right"] == placed_right
+    assert found.identity is not None and 0.5 < found.identity.low <= found.identity.high <= 1
+    assert found.attribute_likeness is not None and found.attribute_likeness.low > 0.5
 
 
-def test_exchanged_owners_score_zero() -> None:
-    done = measured(drawing(PLACED, exchanged), PLACED)
-    assert done.binding.mean == done.all_right == done.dropped == 0.0
-    assert done.placed_right == 1.0  # the faces did not move
+def test_exchanged_owners_are_swapped() -> None:
+    figures = means(measured(PLACED, exchanged))
+    assert figures["binding"] == figures["all_right"] == 0.0
+    assert figures["swapped"] is not None and figures["swapped"] > 0.9
+    assert figures["placed_right"] == 1.0  # the faces did not move
 
 
 def test_things_on_nobody_are_dropped_and_count_as_wrong() -> None:
-    done = measured(drawing(UNPLACED, bare), UNPLACED)
-    assert done.dropped > 0.9 and done.binding.mean < 0.1 and done.all_right == 0.0
+    figures = means(measured(UNPLACED, bare))
+    assert figures["dropped"] is not None and figures["dropped"] > 0.9
+    assert figures["binding"] is not None and figures["binding"] < 0.1
+    assert figures["all_right"] == 0.0
 
 
-def test_same_nouns_are_reported_apart() -> None:
-    same, distinct = (replace(UNPLACED, same_noun=wish) for wish in (True, False))
-    done = measured(drawing(same), same)
-    assert done.binding_same_noun == done.binding and done.binding_distinct_nouns is None
-    done = measured(drawing(distinct), distinct)
-    assert done.binding_distinct_nouns == done.binding and done.binding_same_noun is None
+@pytest.mark.parametrize("name", VARIANTS)
+def test_switches_and_captions_reach_the_generator(name: str, unread: None) -> None:
+    generate = Recording()
+    assert list(measure_binding(generate, Condition(name), world=WORLD, clips=[20]))
+    [(scene, _)] = generate.asked
+    off = [mechanism for mechanism in ("mcam", "csam", "r2pe") if getattr(scene.binding, mechanism) is False]
+    placed = "placed" if "on the left" in scene.prompt else "unplaced"
+    assert name == ", ".join([placed, *(f"{mechanism.upper()} off" for mechanism in off)])
 
 
-def test_the_caller_sees_every_clip_done() -> None:
-    progress = list(measure_binding(drawing(UNPLACED), UNPLACED, world=WORLD, clips=2))
-    assert [number for number, _ in progress] == [1, 2, 2]
-    assert [done is None for _, done in progress] == [True, True, False]
+def test_every_other_clip_has_two_people_of_one_noun(unread: None) -> None:
+    generate = Recording()
+    outcomes = list(measure_binding(generate, UNPLACED, world=WORLD, clips=CLIPS))
+    assert [outcome.same_noun for outcome in outcomes] == [True, False, True, False]
+    nouns = [{str(subject.word) for subject in scene.subjects} for scene, _ in generate.asked]
+    assert [len(found) == 1 for found in nouns] == [outcome.same_noun for outcome in outcomes]
 
 
-@pytest.mark.parametrize(("condition", "mcam"), list(zip(CONDITIONS, [None, None, False, False], strict=True)))
-def test_the_switch_and_the_captions_reach_the_generator(condition: Condition, mcam: bool | None) -> None:
-    seen = []
-
-    def generate(scene: Scene, seed: int) -> np.ndarray:
-        seen.append((scene, seed))
-        return drawing(condition)(scene, seed)
-
-    measured(generate, condition, first_seed=20)
-    assert [seed for _, seed in seen] == list(range(20, 20 + CLIPS))
-    assert {scene.binding.mcam for scene, _ in seen} == {mcam}
-    assert {"on the left" in scene.prompt for scene, _ in seen} == {condition.placed}
+def test_one_subject_has_nobody_to_share_a_noun_with(unread: None) -> None:
+    [outcome] = measure_binding(Recording(), Condition("unplaced", subjects=1), world=WORLD, clips=[20])
+    assert not outcome.same_noun
 
 
-def reading(owners: list[int | None], placed: bool | None = None) -> Reading:
-    """Of a subject 0 with these seen on (0: on its owner)."""
-    keyed = {(0, str(number)): owner for number, owner in enumerate(owners)}
-    right = [owner == 0 for owner in owners]
-    return Reading([0, 1], keyed, right, placed, [0.5, 1.0], [0.25] * len(owners), None, None)
+def noises(condition: Condition, samples: int) -> dict[str, list[int]]:
+    generate = Recording()
+    assert list(measure_binding(generate, condition, world=WORLD, clips=[20, 21], samples=samples))
+    return {scene.id: seeds for scene, seeds in generate.asked}
 
 
-READINGS = [reading([0, 0], placed=True), reading([0, 1, None], placed=False), reading([]), reading([1])]
+def test_noise_is_keyed_by_clip_and_sample_alone(unread: None) -> None:
+    one, three = noises(UNPLACED, 1), noises(UNPLACED, 3)
+    assert noises(Condition("placed", steps=5), 3) == three
+    assert {clip: seeds[:1] for clip, seeds in three.items()} == one
+    assert len({seed for seeds in three.values() for seed in seeds}) == 6
+
+
+def test_what_is_done_is_left_out(unread: None) -> None:
+    generate = Recording()
+    done = {(UNPLACED, 20, 0), (UNPLACED, 20, 1), (UNPLACED, 21, 0), (PLACED, 21, 1)}
+    outcomes = list(measure_binding(generate, UNPLACED, world=WORLD, clips=[20, 21], samples=2, done=done))
+    assert [outcome.key for outcome in outcomes] == [(UNPLACED, 21, 1)]
+    assert [seeds for _, seeds in generate.asked] == [noises(UNPLACED, 2)["test_000021"][1:]]
+
+
+def test_each_clip_is_read_as_soon_as_it_is_made(unread: None) -> None:
+    made = []
+
+    def generate(scene: Scene, seeds: list[int]) -> Iterator[np.ndarray]:
+        for frames in Recording()(scene, seeds):
+            made.append(scene.id)
+            yield frames
+
+    outcomes = measure_binding(generate, UNPLACED, world=WORLD, clips=[20], samples=3)
+    assert [len(made) for _ in outcomes] == [1, 2, 3]
+
+
+def outcome(
+    clip: int, verdicts: list[Verdict], *, sample: int = 0, placed: bool | None = None, passed: bool | None = None
+) -> Outcome:
+    bound = [verdict in ("right", "duplicated") for verdict in verdicts]
+    right = set(verdicts) <= {"right"} and False not in (placed, passed)
+    likeness = [0.25] * len(verdicts)
+    return Outcome(
+        PLACED,
+        clip,
+        sample,
+        0.5 + clip,
+        1 + sample,
+        clip == 0,
+        bound,
+        verdicts,
+        [0.5, 1.0],
+        likeness,
+        placed,
+        passed,
+        right,
+    )
+
+
+OUTCOMES = [
+    outcome(0, ["right", "right"], placed=True),
+    outcome(1, ["duplicated", "swapped", "dropped"], placed=False),
+    outcome(2, [], passed=True),
+    outcome(3, ["swapped"]),
+    outcome(3, ["right", "blended"], sample=1),
+]
 
 
 def test_the_report_by_hand() -> None:
-    done = score("mine", READINGS, [True, False, False, False])
-    assert (done.condition, done.clips) == ("mine", 4)
-    assert (done.binding.mean, done.binding.n) == (3 / 6, 6)
-    assert done.binding_same_noun is not None and done.binding_distinct_nouns is not None
-    assert (done.binding_same_noun.mean, done.binding_same_noun.n) == (1.0, 2)
-    assert (done.binding_distinct_nouns.mean, done.binding_distinct_nouns.n) == (1 / 4, 4)
-    assert done.dropped == pytest.approx(1 / 6)
-    assert done.all_right == 2 / 4  # with nothing to wear, all is right
-    assert done.placed_right == 1 / 2
-    assert (done.identity, done.attribute_likeness) == (0.75, 0.25)
+    found = score(PLACED, OUTCOMES)
+    assert (found.clips, found.samples) == (4, 5)
+    figures = means(found)
+    assert figures["binding"] == 4 / 8
+    assert (figures["binding_same_noun"], figures["binding_distinct_nouns"]) == (1.0, 2 / 6)
+    assert {fault: figures[fault] for fault in FAULTS} == {
+        "swapped": 2 / 8, "dropped": 1 / 8, "duplicated": 1 / 8, "blended": 1 / 8,
+    }  # fmt: skip
+    assert figures["all_right"] == 2 / 5  # with nothing to wear, all is right
+    assert (figures["placed_right"], figures["passed"]) == (1 / 2, 1.0)
+    assert (figures["identity"], figures["attribute_likeness"]) == (0.75, 0.25)
+    assert (found.seconds, found.threads) == (2.0, [1, 2])  # the median of the first samples
+
+
+def test_samples_of_one_clip_do_not_narrow_the_interval() -> None:
+    clips = [outcome(clip, ["right" if clip % 4 else "swapped"]) for clip in range(40)]
+    once = score(PLACED, clips)
+    thrice = score(PLACED, [replace(one, sample=sample) for one in clips for sample in range(3)])
+    assert once.binding is not None and thrice.binding is not None
+    assert (thrice.binding.low, thrice.binding.high) == pytest.approx((once.binding.low, once.binding.high))
+    assert thrice.binding.n == 3 * once.binding.n
 
 
 def test_a_part_without_attributes_has_no_estimate() -> None:
-    assert score("mine", READINGS, [False, False, True, False]).binding_same_noun is None
+    found = score(PLACED, [outcome(0, [])])
+    assert (found.binding, found.binding_same_noun, found.attribute_likeness) == (None, None, None)
+    assert found.all_right is not None and found.all_right.mean == 1.0
 
 
-def test_clips_without_attributes_measure_nothing() -> None:
-    with pytest.raises(InputError, match="no reading has an attribute"):
-        score("mine", [reading([])], [False])
+def test_conditions_are_reported_apart_in_their_order() -> None:
+    others = [replace(one, condition=UNPLACED) for one in OUTCOMES[:2]]
+    assert scores([others[0], *OUTCOMES, others[1]]) == [score(UNPLACED, others), score(PLACED, OUTCOMES)]
 
 
 def test_figures_are_plain_json() -> None:
-    done = score("mine", READINGS, [True, False, False, False])
-    data = done.to_dict()
+    condition = Condition("unplaced", 3, 10, "euler", 1.5)
+    data = score(condition, OUTCOMES).to_dict()
     assert json.loads(json.dumps(data)) == data
-    assert data["binding"] == {"mean": 0.5, "low": done.binding.low, "high": done.binding.high, "n": 6}
-    assert score("mine", READINGS[3:], [False]).to_dict()["placed_right"] is None
+    stated = {key: data[key] for key in ("condition", "subjects", "steps", "solver", "cfg")}
+    assert stated == {"condition": "unplaced", "subjects": 3, "steps": 10, "solver": "euler", "cfg": 1.5}
+    assert data["all_right"].keys() == {"mean", "low", "high", "n"} and data["all_right"]["n"] == 5

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from lumosx.errors import InputError
-from lumosx.playground import Truth, World
-from lumosx.playground.figures import Camera, Pose, draw_figures
-from lumosx.playground.looks import ATTRIBUTES, FACES, SHOULDER
+from lumosx.playground import Truth, World, figures
+from lumosx.playground.camera import Camera
+from lumosx.playground.figures import Pose, draw_figures
+from lumosx.playground.looks import ATTRIBUTES, FACES, HAT_BASE, HATS, HEAD
 from lumosx.playground.render import Stage, figure_look, move, pack, render_references, shown, worn_parts
 from lumosx.playground.sampling import Wishes, difference, sample_truth
 from lumosx.references import letterbox, to_tensor
@@ -21,7 +23,7 @@ WORLD = World()
 
 
 def truths(count: int, split: str = "test", **wishes: object) -> list[Truth]:
-    return [sample_truth(seed, split, (32, 32), 9, Wishes(**wishes)) for seed in range(count)]  # type: ignore[arg-type]
+    return [sample_truth(seed, split, WORLD.size, WORLD.frames, Wishes(**wishes)) for seed in range(count)]  # type: ignore[arg-type]
 
 
 def test_shapes_and_ranges() -> None:
@@ -48,7 +50,7 @@ def test_everything_is_made_on_the_device() -> None:
     clips = WORLD.render(range(12), split="test", device="meta")
     assert any(truth.object and truth.object.holder is not None for truth in clips.truth)
     assert clips.video.device.type == "meta" and {r.device.type for r in clips.references} == {"meta"}
-    assert clips.video.shape == (12, 3, 9, 32, 32)
+    assert clips.video.shape == (12, 3, 17, 64, 64)
 
 
 def test_splits_share_no_parameter() -> None:
@@ -79,7 +81,7 @@ def test_a_negative_seed_and_a_foreign_size_are_refused() -> None:
     with pytest.raises(InputError, match="seed"):
         WORLD.render([-1])
     with pytest.raises(InputError, match="draws"):
-        World((64, 64)).draw(WORLD.render([0]).truth)
+        World((32, 32)).draw(WORLD.render([0]).truth)
     with pytest.raises(InputError, match="no truth"):
         WORLD.render([])
 
@@ -87,7 +89,9 @@ def test_a_negative_seed_and_a_foreign_size_are_refused() -> None:
 def test_the_drawn_mixture() -> None:
     drawn = truths(600)
     counts = Counter(len(truth.subjects) for truth in drawn)
-    assert counts[2] > counts[1] > counts[3] > 0 and counts[4] == 0  # four do not fit 32 pixels
+    assert counts[2] > counts[1] > counts[3] > counts[4] > 0
+    narrow = [sample_truth(seed, "test", (32, 32), 9, Wishes()) for seed in range(100)]
+    assert max(len(truth.subjects) for truth in narrow) == 3  # four do not fit 32 pixels
     several = [truth for truth in drawn if len(truth.subjects) > 1]
     same = np.mean([len({s.word for s in truth.subjects}) < len(truth.subjects) for truth in several])
     assert 0.22 < same < 0.34
@@ -130,9 +134,9 @@ def test_truth_survives_json_and_renders_the_same_bytes() -> None:
 
 def test_rendering_is_independent_of_resolution() -> None:
     truth = WORLD.render([3], subjects=2).truth[0]
-    large = Truth.from_dict(truth.to_dict() | {"size": (128, 128)})
+    large = Truth.from_dict(truth.to_dict() | {"size": (256, 256)})
     small = WORLD.draw([truth]).video[0].transpose(0, 1)
-    shrunk = F.interpolate(World((128, 128)).draw([large]).video[0].transpose(0, 1), scale_factor=0.25, mode="area")
+    shrunk = F.interpolate(World((256, 256)).draw([large]).video[0].transpose(0, 1), scale_factor=0.25, mode="area")
     assert (small - shrunk).abs().mean() < 0.03
 
 
@@ -158,13 +162,12 @@ def test_references_equal_letterboxed_large_pictures(size: tuple[int, int]) -> N
             assert (picture - reference).abs().mean() < 0.06, entity.id
 
 
-def test_a_reference_shows_one_entity_on_white() -> None:
-    truth = next(t for t in truths(200, subjects=2, background=False) if t.object is None and len(t.attributes) > 2)
-    references = render_references([truth], 64, 64)[0]
-    for reference in references:
-        assert (reference[:, 0] > 0.99).all() and (reference[:, -1] > 0.99).all()  # nothing is cut off above or below
-        assert (reference[:, :, 0] > 0.99).all() and (reference[:, :, -1] > 0.99).all()
-        assert (reference < 0.9).any()
+def test_a_reference_shows_one_whole_entity_on_white() -> None:
+    for references in render_references(truths(80, subjects=2, background=False), 64, 64):
+        for reference in references:
+            edges = (reference[:, 0], reference[:, -1], reference[:, :, 0], reference[:, :, -1])
+            assert all((edge > 0.99).all() for edge in edges)  # nothing is cut off
+            assert (reference < 0.9).any()
 
 
 def test_a_noun_tells_a_face() -> None:
@@ -173,12 +176,12 @@ def test_a_noun_tells_a_face() -> None:
     for truth in truths(300, subjects=1):
         looks.setdefault(truth.subjects[0].word, figure_look(truth.subjects[0]))
     assert set(looks) == set(FACES)
-    camera = Camera(torch.full((5,), 32.0), torch.full((5,), 32 + 2.08 * 32), torch.full((5,), 32.0))
-    drawn = draw_figures(
-        pack(list(looks.values()), "cpu"), Pose.standing(5), camera, shown([{"face"}] * 5, "cpu"), 64, 64
-    )
+    count = len(looks)
+    camera = Camera(*(torch.full((count,), value) for value in (32.0, 32 + HEAD * 32, 32.0)))
+    show = shown([{"face"}] * count, "cpu")
+    drawn = draw_figures(pack(list(looks.values()), "cpu"), Pose.standing(count), camera, show, 64, 64)
     shapes = drawn[:, 3]
-    for i in range(5):
+    for i in range(count):
         for j in range(i):
             assert (shapes[i] - shapes[j]).abs().sum() / shapes[i].sum() > 0.08, (
                 list(looks)[i],
@@ -187,9 +190,46 @@ def test_a_noun_tells_a_face() -> None:
 
 
 def test_the_stage_fills_the_frame() -> None:
-    stage = Stage.of((32, 32), 2)
-    assert stage.slots == (8.0, 24.0) and stage.unit == 8.0
-    truth = truths(1, subjects=2)[0]
-    tallest = max(SHOULDER, 3.3) * stage.unit
-    assert 24 < tallest < truth.size[1]
-    assert worn_parts(truth.subjects[0]) >= {"face", "body", "shirt"}
+    stage = Stage.of((64, 64), 2)
+    assert stage.slots == (16.0, 48.0) and stage.unit == 16.0
+    highest = HAT_BASE + max(span[1] for hat in HATS.values() if isinstance(span := hat["hat_height"], tuple))
+    assert 0.8 * 64 < highest * stage.unit < stage.ground
+    assert worn_parts(truths(1, subjects=2)[0].subjects[0]) >= {"face", "body", "shirt", "trousers"}
+
+
+def test_two_who_pass_each_other_exchange_their_places() -> None:
+    passing = [truth for truth in truths(300) if any(s.goal != s.slot for s in truth.subjects)]
+    assert 10 < len(passing) < 50
+    for truth in passing:
+        walkers = [s for s in truth.subjects if s.goal != s.slot]
+        first, second = walkers
+        assert (first.goal, second.goal) == (second.slot, first.slot)
+        assert {first.depth, second.depth} == {0.0, 1.0} and {s.motion.verb for s in walkers} == {"walk"}
+    track = Stage.of((64, 64), 2).track(0, 1, 17)
+    assert float(track[0]) == 16 and float(track[-1]) == 48 and bool((track.diff() > 0).all())
+
+
+def test_the_near_hide_the_far() -> None:
+    truth = next(t for t in truths(300, subjects=2) if any(s.goal != s.slot for s in t.subjects))
+    near = min(truth.subjects, key=lambda subject: subject.depth)
+    bare = replace(truth, object=None)
+    middle = WORLD.frames // 2
+    both = WORLD.draw([bare]).video[0, :, middle]
+    far = WORLD.draw(
+        [
+            bare.with_subjects(
+                [replace(s, look=s.look | {"skin": (1.0, 1.0, 1.0)}) if s is not near else s for s in truth.subjects]
+            )
+        ]
+    ).video[0, :, middle]
+    stage = Stage.of(truth.size, 2)
+    row = round(stage.ground - HEAD * stage.unit)  # through the eyes of the one in front
+    column = round(float(stage.track(near.slot, near.goal, WORLD.frames)[middle]) + near.shift * stage.unit)
+    here = (slice(None), slice(row - 3, row + 4), slice(column - 3, column + 4))
+    assert (both - far).abs().max() > 0.5 and (both[here] - far[here]).abs().max() < 0.02
+
+
+def test_a_frame_is_drawn_in_pieces_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = WORLD.render(range(3)).video
+    monkeypatch.setattr(figures, "CHUNK", 7)
+    torch.testing.assert_close(WORLD.render(range(3)).video, whole, atol=1e-5, rtol=0)

@@ -1,10 +1,12 @@
 """Settings that cannot work are refused before anything loads: all at once, each with its nearest legal value."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from lumosx.errors import InputError
+from lumosx.models import LinearCodec
 from lumosx.paths import configs_dir
 from lumosx.training.checks import check
 from lumosx.training.config import load_config
@@ -94,8 +96,22 @@ def test_adapters_need_a_rank_and_a_model_to_adapt() -> None:
 
 def test_parts_must_fit_each_other() -> None:
     message = refusal(["model.codec=checkpoints/lumosx-tiny", "model.text_encoder=checkpoints/lumosx-tiny"])
-    assert "in_channels=16, but latents of model.codec have 192 channels" in message
+    assert "in_channels=16, but latents of model.codec have 64 channels" in message
     assert "text_dim=4096, but embeddings of model.text_encoder have 64 channels" in message
+
+
+def test_a_linear_codec_must_fit_the_transformer_too(tmp_path: Path) -> None:
+    LinearCodec(8, 4, 64).save_pretrained(tmp_path / "vae")
+    message = refusal([f"model.codec={tmp_path}"])
+    assert "in_channels=16, but latents of model.codec have 64 channels" in message
+    fitting = ["+model.transformer.in_channels=64", "+model.transformer.out_channels=64"]
+    check(load_config([*PHASE_1, f"model.codec={tmp_path}", *fitting], configs_dir()), 64)
+
+
+def test_a_codec_of_another_class_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "config.json").write_text('{"_class_name": "AutoencoderKL", "z_dim": 16}')
+    assert "is of class AutoencoderKL; known are AutoencoderKLWan" in refusal([f"model.codec={tmp_path}"])
 
 
 def test_parts_that_are_not_there_are_named() -> None:

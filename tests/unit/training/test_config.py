@@ -6,13 +6,13 @@ import pytest
 
 from lumosx.errors import InputError
 from lumosx.paths import configs_dir
-from lumosx.training.config import TextConfig, load_config, load_runs
+from lumosx.training.config import CodecConfig, TextConfig, load_config, load_runs
 
 EXPERIMENTS = sorted(path.stem for path in (configs_dir() / "experiment").glob("*.yaml"))
 
 
 def test_there_are_experiments() -> None:
-    assert {"tiny_text", "tiny_1", "tiny_2"} <= set(EXPERIMENTS)
+    assert {"tiny_text", "tiny_codec", "tiny_1", "tiny_2"} <= set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -59,6 +59,7 @@ def test_overrides_reach_typed_values() -> None:
         ("data.augment.flip=0.5", r"this experiment has no data\.augment\. Take one that has \(.*phase1_480p"),
         ("data.augment={flip: 0.5}", r"this experiment has no data\.augment\."),
         ("text.width=8", r"this experiment has no text\. Take one that has \(tiny_text\)"),
+        ("codec.channels=8", r"this experiment has no codec\. Take one that has \(tiny_codec\)"),
     ],
 )
 def test_mistakes_are_named(override: str, message: str) -> None:
@@ -85,3 +86,10 @@ def test_the_text_encoder_has_values_of_its_own() -> None:
     assert load_config(["experiment=tiny_1"], configs_dir()).text is None
     with pytest.raises(InputError, match=r"did you mean text\.width"):
         load_config(["experiment=tiny_text", "text.widht=3"], configs_dir())
+
+
+def test_the_codec_has_values_of_its_own() -> None:
+    config = load_config(["experiment=tiny_codec"], configs_dir())
+    assert config.codec == CodecConfig(channels=64, spatial=8, temporal=4, clips=512)
+    assert config.data.buckets == ["64x64x17"]
+    assert load_config(["experiment=tiny_text"], configs_dir()).codec is None

@@ -2,12 +2,14 @@
 
 import socket
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch.distributed as dist
 
 from lumosx.errors import InputError
+from lumosx.models import LinearCodec
 from lumosx.models.gpus import GPUS, find_gpu, peak_flops
 from lumosx.paths import configs_dir
 from lumosx.training.config import load_config, load_runs
@@ -37,7 +39,7 @@ def test_every_shipped_experiment_has_a_plan_for_64_gpus(name: str) -> None:
         text = report(config, "H100", 64)
         assert f"name: {config.run.name}" in text
         assert max(map(len, text.splitlines())) <= 100
-        if config.text is None:
+        if config.text is None and config.codec is None:
             assert "64 clips a step = 64 GPUs x 1 clip a pass" in text
             assert "It fits" in text
     assert not dist.is_initialized()
@@ -99,7 +101,20 @@ def test_a_step_waits_for_its_heaviest_clip() -> None:
 def test_the_models_that_encode_are_counted_in_their_precision() -> None:
     text_encoder, codec = 5_680_910_336, 126_892_531  # parameters
     assert plan_of("experiment=phase1_480p").frozen == {"text encoder": 2 * text_encoder, "codec": 4 * codec}
-    assert plan_of("experiment=tiny_1", world=1).frozen.keys() == {"text encoder"}
+
+
+def test_a_linear_codec_is_counted_and_sets_the_tokens(tmp_path: Path) -> None:
+    LinearCodec(16, 4, 256).save_pretrained(tmp_path / "vae")
+    channels = ["+model.transformer.in_channels=256", "+model.transformer.out_channels=256"]
+    plan = plan_of("experiment=phase1_480p", f"model.codec={tmp_path}", "data.buckets=[640x480x81]", *channels)
+    numbers = 3 * 4 * 16 * 16  # of a block
+    assert plan.frozen["codec"] == 4 * (256 * numbers + numbers)
+    assert plan.heaviest.layout.video == (21, 15, 20)
+
+
+def test_a_run_of_the_codec_has_nothing_to_plan() -> None:
+    text = report(load_config(["experiment=tiny_codec"], configs_dir()), "H100", 1)
+    assert "This trains the codec alone" in text and "channels: 64" in text
 
 
 def test_ranks_that_share_a_clip_share_its_activations_and_time() -> None:

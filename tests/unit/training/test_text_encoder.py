@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, UMT5EncoderMode
 from lumosx.errors import InputError
 from lumosx.paths import configs_dir
 from lumosx.playground import Truth, World
+from lumosx.playground.looks import ATTRIBUTES, BACKGROUNDS, FACES, OBJECTS
 from lumosx.playground.truth import Attribute, Motion, Subject
 from lumosx.scene import Scene
 from lumosx.training import text_encoder
@@ -32,8 +33,8 @@ from lumosx.training.text_encoder import (
     train_tokenizer,
 )
 
-LENGTH = 128
-CLIPS = World().render(range(48), split="captions")
+LENGTH = 80  # of experiment=tiny_text
+CLIPS = World(frames=1).render(range(48), split="captions")
 PROMPTS = [Scene.from_dict(scene).prompt for scene in CLIPS.scenes]
 TOKENIZER = train_tokenizer(PROMPTS)
 
@@ -57,11 +58,20 @@ def test_offsets_tell_where_a_token_stands_and_the_end_token_is_last() -> None:
     assert [piece.strip() for piece in spelled(text)] == [piece.strip() for piece in pieces]
 
 
-def test_words_of_captions_are_whole() -> None:
-    words = [word for prompt in PROMPTS for word in re.findall(r"(?<= )(?:man|woman|wears|left)(?= )", prompt)]
-    assert len(words) > 40
-    for word in set(words):
-        assert len(spelled(f"a {word}")) == 2
+def test_every_word_of_the_world_is_one_token_and_punctuation_stands_alone() -> None:
+    vocabulary = [*FACES, *(word for family in ATTRIBUTES.values() for word in family), *OBJECTS, *BACKGROUNDS]
+    assert {f"▁{word}" for phrase in vocabulary for word in phrase.split()} <= set(TOKENIZER.get_vocab())
+    for prompt in PROMPTS:
+        assert [piece.strip() for piece in spelled(prompt)] == re.findall(r"\w+|[^\w\s]", prompt)
+
+
+def test_entities_are_bound_to_the_tokens_of_their_words_exactly() -> None:
+    for scene in map(Scene.from_dict, CLIPS.scenes):
+        binding = scene.bind(TOKENIZER, LENGTH)
+        pieces = spelled(binding.prompt)
+        for entity, tokens in zip(binding.references, binding.words, strict=True):
+            words = [word for start, stop in entity.spans for word in binding.prompt[start:stop].split()]
+            assert [pieces[token].strip() for token in tokens] == words
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
@@ -73,6 +83,7 @@ def test_any_ascii_text_is_known_and_covered(text: str) -> None:
 
 
 MOTION = Motion("wave", 0.0, 1)
+GLASSES = Attribute("glasses", "glasses", {})
 TWO_MEN = Truth(
     seed=0,
     split="by hand",
@@ -83,10 +94,8 @@ TWO_MEN = Truth(
     placed=True,
     told=(1, 0),
     subjects=(
-        Subject(
-            "s1", "man", {}, (Attribute("hat", "cap", {}, (2,)), Attribute("glasses", "glasses", {})), 1, 0, MOTION
-        ),
-        Subject("s2", "man", {}, (Attribute("hat", "cap", {}, (1,)),), 0, 0, MOTION),
+        Subject("s1", "man", {}, (Attribute("hat", "cap", {}, (2,)), GLASSES), 1, 1, 0.0, 0.0, MOTION),
+        Subject("s2", "man", {}, (Attribute("hat", "cap", {}, (1,)),), 0, 0, 0.0, 0.0, MOTION),
     ),
     object=None,
     background=None,
@@ -204,7 +213,7 @@ def test_the_same_command_leaves_a_trained_encoder_alone(config: Config, capsys:
 
 @pytest.mark.usefixtures("few_captions")
 def test_the_sizes_are_the_configurations(config: Config) -> None:
-    text = TextConfig(width=32, layers=1, length=LENGTH, captions=8, batch=4)
+    text = TextConfig(width=32, layers=1, length=LENGTH, captions=64, batch=4)
     export = train_text_encoder(replace(config, text=text, train=replace(config.train, steps=2)))
     made = UMT5EncoderModel.from_pretrained(export / "text_encoder").config
     assert (made.d_model, made.num_layers) == (32, 1)
