@@ -59,7 +59,7 @@ def write_caption(
 
 def _opening(rng: np.random.Generator, told: Sequence[Subject], backdrop: Backdrop | None, placed: bool) -> list[str]:
     scene = "" if backdrop is None else f" {PREPOSITIONS[backdrop.word]} a {backdrop.word}"
-    style = rng.integers(4)
+    style = int(rng.integers(4))
     owned = rng.random() >= UNOWNED or not _can_leave_open(told)
     if not owned:
         worn = [_thing(subject, item) for subject in told for item in subject.attributes]

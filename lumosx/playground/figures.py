@@ -69,8 +69,8 @@ def draw_figures(looks: Looks, pose: Pose, camera: Camera, show: dict[str, Tenso
     pieces = []
     for start in range(0, len(camera.unit), CHUNK):
         rows = slice(start, start + CHUNK)
-        chosen = ({name: value[rows] for name, value in part.items()} for part in (looks, show))
-        pieces.append(_draw_chunk(*chosen, pose[rows], camera[rows], largest, (height, width)))
+        their_looks, their_show = ({name: value[rows] for name, value in fields.items()} for fields in (looks, show))
+        pieces.append(_draw_chunk(their_looks, their_show, pose[rows], camera[rows], largest, (height, width)))
     return torch.cat(pieces).permute(0, 3, 1, 2)
 
 

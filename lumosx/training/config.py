@@ -139,7 +139,7 @@ class TextConfig:
 
     width: int = 64
     layers: int = 3
-    length: int = 96  # tokens a caption is padded to
+    length: int = 80  # tokens a caption is padded to
     captions: int = 8192
     batch: int = 64
     lr: float = 2e-3  # the peak of one cycle

@@ -1,5 +1,6 @@
 """A run's result: the averaged weights as a pipeline in the hub layout."""
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,15 @@ def export_run(config: Config, encoder: Encoder, weights: dict[str, Tensor], fol
     encoder.tokenizer.backend_tokenizer.no_padding()
     with atomic(folder) as beside:
         make_pipeline(config, encoder, model.eval()).save_pretrained(beside)
+        _forget_places(beside)
+
+
+def _forget_places(folder: Path) -> None:
+    """Takes out of the saved configurations where on this machine a frozen part was loaded from, as diffusers notes."""
+    for path in folder.glob("*/config.json"):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def export_last_checkpoint(run: Path, folder: Path) -> Path:

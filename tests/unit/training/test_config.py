@@ -82,7 +82,7 @@ def test_a_missing_value_is_named() -> None:
 
 def test_the_text_encoder_has_values_of_its_own() -> None:
     config = load_config(["experiment=tiny_text"], configs_dir())
-    assert config.text == TextConfig(64, 3, 96, 8192, 64, 2e-3, 0.01) and config.train.steps == 1200
+    assert config.text == TextConfig(64, 3, 80, 8192, 64, 2e-3, 0.01) and config.train.steps == 1200
     assert load_config(["experiment=tiny_1"], configs_dir()).text is None
     with pytest.raises(InputError, match=r"did you mean text\.width"):
         load_config(["experiment=tiny_text", "text.widht=3"], configs_dir())

@@ -42,6 +42,8 @@ def test_the_last_checkpoint_of_a_finished_run_gives_its_export(config: Config, 
     result = CliRunner().invoke(app, ["convert", str(config.folder), str(tmp_path / "out")], catch_exceptions=False)
     assert result.stdout == f"{tmp_path / 'out'}: the averaged weights of {config.folder}/checkpoints/step-00000004\n"
     assert contents(tmp_path / "out" / "transformer") == contents(export / "transformer")
+    told = [path for path in export.rglob("*.json") if "_name_or_path" in path.read_text()]
+    assert not told  # where things lay on the machine that trained is nobody's business
 
 
 def test_a_stopped_run_opens_in_the_pipeline(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,7 +165,9 @@ def test_wandb_runs_of_one_name_in_two_folders_are_two(tmp_path: Path, monkeypat
     ids: set[str] = set()
     for person in ("anna", "ben"):
         config = run_config(tmp_path / person, "wandb")
-        Tracker(config, ALONE).close()
+        tracker = Tracker(config, ALONE)
+        tracker.log(1, {"loss": 1.0})
+        tracker.close()
         ids |= wandb_points(config.folder)[0]
     assert len(ids) == 2
 

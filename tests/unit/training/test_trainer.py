@@ -135,12 +135,11 @@ def test_data_that_cannot_be_read_stops_the_run_in_a_sentence(config: Config, mo
 def test_the_loss_falls(config: Config) -> None:
     """On fixed clips, noises and levels: from batch to batch the drawn sigmas hide what 24 steps change."""
     longer = with_train(config, steps=24, checkpoint_every=100)
-    longer = replace(
-        longer, optim=replace(config.optim, warmup=4), validation=replace(config.validation, every=8, clips=4)
-    )
+    optim = replace(config.optim, lr=0.01, muon_lr=0.1, warmup=4)
+    longer = replace(longer, optim=optim, validation=replace(config.validation, every=8, clips=4))
     fit(longer)
     found = [line["validation/loss"] for line in lines(longer) if "validation/loss" in line]
-    assert len(found) == 3 and found[2] < 0.9 * found[0]
+    assert len(found) == 3 and found[2] < 0.8 * found[0]
     assert sum("loss" in line for line in lines(longer)) == 24
 
 
@@ -247,8 +246,9 @@ def test_the_export_samples_with_its_own_defaults(config: Config) -> None:
     weights = pipe.transformer.state_dict()
     assert weights.keys() == trainer.ema.averages.keys()
     assert all(torch.equal(weights[name], tensor) for name, tensor in trainer.ema.averages.items())
-    scene = Scene.from_dict(World().render([5], split="test", subjects=2).scene(0))
-    result = pipe(scene, seed=0, steps=2, progress=False)
+    scene = World().render([5], split="test", subjects=2).scene(0)
+    del scene["generation"]  # which would be taken instead
+    result = pipe(Scene.from_dict(scene), seed=0, steps=2, progress=False)
     assert result.frames.shape == (5, 32, 32, 3)
     assert not list(config.folder.glob(".*"))  # nothing half-written stays
 
