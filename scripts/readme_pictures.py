@@ -141,7 +141,7 @@ def _line(text: str, colour: str) -> Image.Image:
 
 def cell(clip: Sampled) -> Image.Image:
     """One scene: what is wrong; the references by owner; sampled and true frames; the caption."""
-    left = stacked([_group(clip, *group) for group in grouped(clip.scene)], GAP)
+    left = stacked([_group(clip, colour, entities) for _, colour, entities in grouped(clip.scene)], GAP)
     right = stacked([_strip(clip.frames, "sampled"), _strip(clip.true_frames, "true")], GAP)
     parts = [_heading(clip), _beside(left, right), _caption(clip)]
     return stacked(parts, 2 * GAP)
@@ -159,9 +159,8 @@ def _heading(clip: Sampled) -> Image.Image:
     return image
 
 
-def _group(clip: Sampled, title: str, colour: str, entities: Iterable[Entity]) -> Image.Image:
-    """References of one owner, each with a tick or a cross where something was read of it."""
-    del title  # the colour says whose they are
+def _group(clip: Sampled, colour: str, entities: Iterable[Entity]) -> Image.Image:
+    """References of one owner, in his colour, each with a tick or a cross where something was read of it."""
     faults = {entity.id: fault for entity, fault in clip.faults}
     tiles = [entity for entity in entities if entity.image is not None]
     image = Image.new("RGB", (len(tiles) * (TILE + GAP) + GAP, TILE + 2 * GAP + 22), PAPER)

@@ -28,7 +28,10 @@ def command(
     clips: Annotated[int, typer.Option(min=1, help="Unseen clips a row; every other has two of one noun.")] = 100,
     samples: Annotated[int, typer.Option(min=1, help="Times each clip is sampled, with different noise.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first clip.")] = 0,
-    condition: Annotated[list[str] | None, typer.Option(help="Repeatable (default: all).")] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(help="placed, unplaced; each also with ', MCAM off' or ', CSAM off'. Repeatable (default: all)."),
+    ] = None,
     subjects: Annotated[list[int] | None, typer.Option(min=1, max=4, help="Repeatable (default: 2).")] = None,
     steps: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable (default: the checkpoint's).")] = None,
     solver: Annotated[list[str] | None, typer.Option(help="Repeatable (default: the checkpoint's).")] = None,

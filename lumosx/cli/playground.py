@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from lumosx.cli import measure
 from lumosx.errors import InputError
 
 if TYPE_CHECKING:
-    from lumosx.playground import Clips
+    from lumosx.playground import Clips, World
 
 app = typer.Typer(help="Clips of the procedural world, with references and truth.", no_args_is_help=True)
 app.command("measure")(measure.command)
@@ -47,7 +47,9 @@ def render(
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames a clip, 4n+1 (default: the world's).")] = None,
     picture_size: Annotated[int, typer.Option(min=16, help="Height of the reference pictures.")] = 128,
-    device: Annotated[str, typer.Option(metavar="NAME", help="What renders: auto, cpu, cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="What renders the videos: auto, cpu, cuda (which rounds differently).")
+    ] = "cpu",
 ) -> None:
     """Write clips as a data set: clips.jsonl for `lumosx train data.path=OUT`, and for every clip a scene.yaml for
     `lumosx sample`, its pictures, an MP4, all frames in one PNG, the words of its caption and the truth. Without
@@ -56,6 +58,19 @@ def render(
     Example: lumosx playground render out/world --clips 4 --subjects 2 --unplaced
     """
     chosen = _size(size)
+    _expect_sound(out, split, frames)
+
+    from lumosx.cli.sample import choose_device
+    from lumosx.playground import World
+
+    world = World(chosen or World.size, frames or World.frames)
+    wishes = {"split": split, "subjects": subjects, "placed": placed, "same_noun": same_noun}
+    drawn = _rendered(world, range(seed, seed + clips), device=choose_device(device, "float32")[0], **wishes)
+    _write(drawn, clips, out, picture_size)
+    typer.echo(f"wrote {out}: {clips} clips of seeds {seed} to {seed + clips - 1}")
+
+
+def _expect_sound(out: Path, split: str, frames: int | None) -> None:
     if frames is not None and frames % 4 != 1:
         raise typer.BadParameter(f"{frames} is not 4n+1, such as 9 or 17", param_hint="--frames")
     if not re.fullmatch(r"\w[\w.-]{,39}", split, re.ASCII):
@@ -63,31 +78,25 @@ def render(
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{out} is there already; name a new folder, or remove it first")
 
+
+def _rendered(world: "World", seeds: Sequence[int], **options: Any) -> Iterator[tuple["Clips", int]]:
+    """Each clip as a batch and its place in it."""
+    for first in range(0, len(seeds), BATCH):
+        batch = world.render(seeds[first : first + BATCH], **options)
+        yield from ((batch, index) for index in range(len(batch)))
+
+
+def _write(drawn: Iterator[tuple["Clips", int]], count: int, out: Path, picture_size: int) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from lumosx.cli.sample import choose_device
     from lumosx.data.rendered import write_clip_folder, write_index
     from lumosx.files import atomic
-    from lumosx.playground import World
-
-    world = World(chosen or World.size, frames or World.frames)
-    place, _ = choose_device(device, "float32")
-
-    def rendered(seeds: Sequence[int]) -> Iterator[tuple["Clips", int]]:
-        for first in range(0, len(seeds), BATCH):
-            batch = world.render(
-                seeds[first : first + BATCH],
-                split=split, subjects=subjects, placed=placed, same_noun=same_noun, device=place,
-            )  # fmt: skip
-            yield from ((batch, index) for index in range(len(batch)))
 
     with atomic(out) as folder:
-        drawn = rendered(range(seed, seed + clips))
-        for batch, index in track(drawn, "clips", total=clips, console=Console(stderr=True)):
+        for batch, index in track(drawn, "clips", total=count, console=Console(stderr=True)):
             write_clip_folder(batch, index, folder, picture_size)
         write_index(folder)
-    typer.echo(f"wrote {out}: {clips} clips of seeds {seed} to {seed + clips - 1}")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -62,4 +62,4 @@ def _parse(path: Path, number: int, line: bytes) -> Outcome:
     try:
         return Outcome.from_dict(json.loads(line))
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}:{number} is no reading of this version; remove the file") from error
+        raise InputError(f"{path}:{number} is no reading of this version; remove that line") from error

@@ -2,7 +2,7 @@
 
 A noun fixes what kind of thing is seen (a rabbit has long ears, a top hat is tall); the numbers inside the
 ranges and all colours are free, so an identity that was never trained on can always be drawn. Lengths are
-figure units: a figure stands on y = 0, its head's centre is at HEAD, and its slot is two units wide.
+figure units: a figure stands on y = 0, its head's centre is at HEAD, and its slot is at least two units wide.
 """
 
 from __future__ import annotations

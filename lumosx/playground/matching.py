@@ -56,7 +56,7 @@ class Track:
 class Matcher:
     """The frames of one clip that are read, ready to be compared with drawings. `frames` is uint8 [F, H, W, 3].
 
-    `hidden` [F, H, W] is 1 where a frame is not read.
+    `hidden` [F, H, W] is 1 where a pixel is not read.
     """
 
     def __init__(self, frames: Tensor, truth: Truth) -> None:

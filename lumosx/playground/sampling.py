@@ -2,8 +2,8 @@
 
 Every clip has its own counter-based generator, keyed by the seed and the name of the split: the same seed
 gives the same clip in any batch, and two splits never share a stream. What must be told apart later is drawn
-apart here: hats, shirts, glasses and faces of one clip are redrawn until they differ by at least APART, so
-that who wears what can be measured.
+apart here: the faces of one clip, and what is worn of each family, are redrawn until they differ by at least
+APART, so that who wears what can be measured.
 """
 
 from __future__ import annotations

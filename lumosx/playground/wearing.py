@@ -31,8 +31,8 @@ BLANK = 3.0  # a face is not seen if one flat colour fits this many times better
 Verdict = Literal["right", "swapped", "dropped", "duplicated", "blended"]
 """What became of an attribute; exactly one of these, the first that holds from the top:
 
-blended: its owner clearly wears a mixture of this and another look of the family, and neither of them: about
-    30 to 70 % of each, of the colours or of the whole picture.
+blended: its owner clearly wears a mixture of this and another look of the family, about half of each, of the
+    colours or of the whole picture, and neither of them.
 duplicated: seen on two subjects or more.
 right: seen on its owner alone.
 swapped: seen on another subject alone.

@@ -23,7 +23,7 @@ def expect_no_more(config: Config, read: Config, training: str) -> None:
     """
     unread = differences(asdict(read), asdict(config))
     if unread:
-        raise InputError(f"{training} does not read {', '.join(unread)}")
+        raise InputError(f"{training} does not read {', '.join(unread)}; leave that out")
 
 
 def already_trained(config: Config) -> Path:

@@ -46,7 +46,7 @@ def test_same_seeds_same_bytes_and_any_batch() -> None:
 
 
 def test_everything_is_made_on_the_device() -> None:
-    """Tensors on the meta device mix with no others, so a stray one would be an error."""
+    """Tensors on the meta device mix with no others but single numbers, so a stray picture would be an error."""
     clips = WORLD.render(range(12), split="test", device="meta")
     assert any(truth.object and truth.object.holder is not None for truth in clips.truth)
     assert clips.video.device.type == "meta" and {r.device.type for r in clips.references} == {"meta"}
@@ -171,7 +171,7 @@ def test_a_reference_shows_one_whole_entity_on_white() -> None:
 
 
 def test_a_noun_tells_a_face() -> None:
-    """The same free parameters with another noun's shapes: the outlines differ."""
+    """One draw of each noun: their outlines differ."""
     looks = {}
     for truth in truths(300, subjects=1):
         looks.setdefault(truth.subjects[0].word, figure_look(truth.subjects[0]))
