@@ -36,6 +36,7 @@ def command(
     steps: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable (default: the checkpoint's).")] = None,
     solver: Annotated[list[str] | None, typer.Option(help="Repeatable (default: the checkpoint's).")] = None,
     cfg: Annotated[float | None, typer.Option(help="Guidance scale (default: the checkpoint's).")] = None,
+    device: Annotated[str, typer.Option(help="What samples: auto, cpu, cuda. Clips are read on the CPU.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Scores as JSON; each reading goes to a .jsonl beside it.")] = None,
 ) -> None:
     """Measure binding, one row for each combination of condition, subjects, steps and solver.
@@ -53,7 +54,7 @@ def command(
     names = condition or list(VARIANTS)
     if unknown := sorted(set(names) - set(VARIANTS)):
         raise InputError(f"no condition {', '.join(unknown)}: choose from {'; '.join(VARIANTS)}")
-    pipe, settings = _open(model)
+    pipe, settings = _open(model, device)
     world = World((settings.width, settings.height), settings.frames)
     report = _Report(out, pipe, settings)
     scale = settings.cfg if cfg is None else cfg
@@ -70,12 +71,12 @@ def command(
         Console().print(table)
 
 
-def _open(model: str) -> "tuple[LumosXPipeline, Settings]":
+def _open(model: str, device: str) -> "tuple[LumosXPipeline, Settings]":
     """The checkpoint and its own settings."""
-    from lumosx.pipelines import LumosXPipeline
+    from lumosx.cli.sample import choose_device, open_pipeline
     from lumosx.pipelines.settings import Settings
 
-    pipe = LumosXPipeline.from_pretrained(model)
+    pipe = open_pipeline(Path(model), *choose_device(device, "float32"))
     stated: dict[str, Any] = pipe.config.generation or {}
     if not {"size", "frames"} <= stated.keys():
         raise InputError(f"{model} states no size of its clips: it is no checkpoint of the playground's world")
@@ -98,11 +99,12 @@ class _Report:
         from lumosx.evaluation.binding import SPLIT
         from lumosx.evaluation.outcomes import resume
         from lumosx.files import sha256_of
+        from lumosx.pipelines.provenance import device_name
 
         hashes = {part: sha256_of(Path(pipe.name_or_path) / part) for part in PARTS}
         fixed = {key: value for key, value in settings.to_dict().items() if key not in VARIED}
         self._settings = {"model": hashes, "split": SPLIT, **fixed}
-        self._out = out
+        self._out, self._device = out, device_name(pipe.device)
         self._readings = out and out.with_name(f"{out.stem}.readings.jsonl")
         self.outcomes = resume(self._readings, self._settings) if self._readings else {}
 
@@ -115,16 +117,14 @@ class _Report:
 
     def write(self) -> None:
         """Scores of all that is known so far, so that a killed measurement leaves a report too."""
-        import torch
-
         from lumosx.evaluation.binding import scores
         from lumosx.files import write_json
-        from lumosx.pipelines.provenance import device_name, versions
+        from lumosx.pipelines.provenance import versions
 
         if self._out is None:
             return
         most = max(outcome.threads for outcome in self.outcomes.values())
-        machine = {"processor": device_name(torch.device("cpu")), "threads": most}
+        machine = {"processor": self._device, "threads": most}
         rows = [score.to_dict() for score in scores(self.outcomes.values())]
         write_json({"settings": self._settings, "machine": machine, "versions": versions(), "scores": rows}, self._out)
 

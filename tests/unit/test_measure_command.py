@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from lumosx.cli import main as cli
@@ -29,12 +30,16 @@ class TruePipeline:
     config = SimpleNamespace(generation=GENERATION)
 
     def __init__(self, folder: Path) -> None:
-        self.name_or_path = str(folder)
+        self.name_or_path, self.device = str(folder), torch.device("cpu")
         for part in ("transformer", "text_encoder", "tokenizer", "vae"):
             (folder / part).mkdir(parents=True)
             (folder / part / "config.json").write_text(part)
         self.calls: list[tuple[Any, ...]] = []
         self.left = 1000  # clips that it makes before it fails
+
+    def to(self, device: torch.device) -> "TruePipeline":
+        assert device == self.device
+        return self
 
     def stream(self, scene: Scene, *, seeds: list[int], progress: bool, **call: Any) -> Iterator[SimpleNamespace]:
         assert not progress
@@ -52,7 +57,7 @@ class TruePipeline:
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TruePipeline:
     loaded = TruePipeline(tmp_path / "model")
-    monkeypatch.setattr(LumosXPipeline, "from_pretrained", lambda model: loaded)
+    monkeypatch.setattr(LumosXPipeline, "from_pretrained", lambda model, dtype: loaded)
     return loaded
 
 
@@ -183,3 +188,10 @@ def test_help_lists_it() -> None:
     result = CliRunner().invoke(cli.app, ["playground", "--help"])
     assert result.exit_code == 0
     assert "measure" in result.output and "render" in result.output
+
+
+def test_a_device_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(monkeypatch, capsys, "--clips", 1, "--device", "nowhere")
+    assert "--device nowhere cannot be used here" in said
