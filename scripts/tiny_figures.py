@@ -16,8 +16,9 @@ Score = dict[str, Any]
 """One row of a measurement's scores, as `lumosx.evaluation.binding.Score.to_dict` gives it."""
 
 FIGURES = """`lumosx playground measure` on people that it has never seen, {steps} {solver} steps, guidance {cfg:g}. An attribute counts if it
-is seen on its owner, also if somebody else wears it too (the share that is "duplicated"). Intervals: 95 %, bootstrap over clips. "Placed" captions say who stands where, "unplaced" ones do not, and
-there the pictures' groups alone tell whose hat it is. "MCAM off" and "CSAM off" sample the same weights without that mechanism.
+is seen on its owner, also if somebody else wears it too (the share that is "duplicated"). Intervals: 95 %, bootstrap over clips.
+"Placed" captions say who stands where, "unplaced" ones do not, and there the pictures' groups alone tell whose hat it is. "MCAM
+off" and "CSAM off" sample the same weights without that mechanism.
 
 | captions | clips | binding | same noun | distinct nouns | everything right | people where told |
 |---|---|---|---|---|---|---|
