@@ -100,10 +100,11 @@ class _Report:
         from lumosx.evaluation.outcomes import resume
         from lumosx.files import sha256_of
         from lumosx.pipelines.provenance import device_name
+        from lumosx.playground.measure import MEASURE
 
         hashes = {part: sha256_of(Path(pipe.name_or_path) / part) for part in PARTS}
         fixed = {key: value for key, value in settings.to_dict().items() if key not in VARIED}
-        self._settings = {"model": hashes, "split": SPLIT, **fixed}
+        self._settings = {"model": hashes, "measure": MEASURE, "split": SPLIT, **fixed}
         self._out, self._device = out, device_name(pipe.device)
         self._readings = out and out.with_name(f"{out.stem}.readings.jsonl")
         self.outcomes = resume(self._readings, self._settings) if self._readings else {}
