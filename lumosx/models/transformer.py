@@ -81,6 +81,8 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         rules: Literal["paper", "release"] = "paper",
         prediction: Literal["velocity", "sample"] = "velocity",
         rope_ntk_scaling: bool = False,
+        r2pe: bool = True,
+        csam: bool = True,
     ) -> None:
         super().__init__()
         _check_text_only(image_dim=image_dim, added_kv_proj_dim=added_kv_proj_dim, pos_embed_seq_len=pos_embed_seq_len)

@@ -241,15 +241,15 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             tokens: (T, H, W) of the video.
             options: the scene's switches; what they leave open is the checkpoint's own.
         """
-        options = options or BindingOptions()
+        options, own = options or BindingOptions(), self.transformer.config
         return bound_layout(
             binding,
             tokens,
             self.config.text_length,
-            r2pe=options.r2pe is not False,
-            csam=options.csam is not False,
+            r2pe=own.r2pe if options.r2pe is None else options.r2pe,
+            csam=own.csam if options.csam is None else options.csam,
             mcam_ratio=0.0 if options.mcam is False else options.mcam_ratio,
-            rules=options.rules or self.transformer.config.rules,
+            rules=options.rules or own.rules,
         )
 
     @torch.no_grad()

@@ -24,7 +24,7 @@ def build_model(config: Config) -> LumosXTransformer3DModel:
         InputError: `model.transformer` does not describe one, or `model.init_from` names nothing.
     """
     torch.manual_seed(config.run.seed)
-    options = config.model.transformer
+    options = {**config.model.transformer, "r2pe": config.model.r2pe, "csam": config.model.csam}
     try:
         if config.model.init_from is None:
             model = LumosXTransformer3DModel(**options)

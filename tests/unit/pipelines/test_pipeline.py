@@ -80,6 +80,13 @@ def test_without_csam_nothing_is_cached(zero: LumosXPipeline) -> None:
     assert [branch.cache for branch in branches] == [None, None]
 
 
+@pytest.mark.parametrize("mechanism", ["r2pe", "csam"])
+def test_a_checkpoint_knows_what_it_was_trained_without_and_a_scene_may_ask_for_it(mechanism: str) -> None:
+    pipe = tiny_pipeline(**{mechanism: False})
+    assert getattr(pipe.prepare(tiny_scene()).layout, mechanism) is False
+    assert getattr(pipe.prepare(tiny_scene(binding={mechanism: True})).layout, mechanism) is True
+
+
 @pytest.mark.parametrize(
     ("settings", "each_step", "caches"),
     [({"cfg": 1}, 1, 1), ({"cfg": 2}, 2, 2), ({"cfg": 2, "cfg_image": 1}, 2, 2), ({"cfg": 2, "cfg_image": 3}, 3, 2)],
