@@ -6,6 +6,7 @@ Offsets come from the tokenizer itself, so that no word is looked up a second ti
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from lumosx.scene.entities import Entity
@@ -66,12 +67,12 @@ class Tokens:
 def token_clashes(tokens: Tokens, entities: Sequence[Entity]) -> list[tuple[Entity, Entity]]:
     """Entities of different owners whose mentions stand apart in the prompt but meet in one token."""
     clashes: list[tuple[Entity, Entity]] = []
-    for index, first in enumerate(entities):
-        for second in entities[index + 1 :]:
-            apart = not any(overlap(a, b) for a in first.spans for b in second.spans)
-            strangers = first.subject is None or first.subject != second.subject
-            if apart and strangers and set(tokens.naming(first.spans)) & set(tokens.naming(second.spans)):
-                clashes.append((first, second))
+    named = [set(tokens.naming(entity.spans)) for entity in entities]
+    for (first, names), (second, others) in combinations(zip(entities, named, strict=True), 2):
+        strangers = first.subject is None or first.subject != second.subject
+        apart = not any(overlap(a, b) for a in first.spans for b in second.spans)
+        if names & others and strangers and apart:
+            clashes.append((first, second))
     return clashes
 
 
