@@ -19,6 +19,7 @@ class DataConfig:
     reference_dropout: float = 0.0  # clips that lose all references, for image guidance
     entity_dropout: float = 0.0  # single references that are lost
     shuffle: bool = False  # subjects and each one's attributes in random order
+    scatter: bool = False  # references in random order and nobody's own: an ablation without the order of the file
     other_frames: bool = True  # pictures from outside the shown window first, where a record has several
     augment: Augmentation | None = None  # of reference pictures, paper B.2
     variants: int | None = None  # draws of window, pictures and augmentation a clip has; None: a new one each visit

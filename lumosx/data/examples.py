@@ -20,7 +20,7 @@ from lumosx.data.batch import Bucket
 from lumosx.data.config import DataConfig
 from lumosx.data.frames import read_window
 from lumosx.data.keyed import keyed_chance, keyed_generator
-from lumosx.data.rows import shuffled, with_references
+from lumosx.data.rows import scattered, shuffled, with_references
 from lumosx.data.sampler import Pick
 from lumosx.errors import InputError
 from lumosx.records import ClipRecord, Picture
@@ -61,6 +61,8 @@ class Reading:
         Raises:
             SceneError: a word is not in the caption, or cannot be bound; messages call the scene `name`.
         """
+        if self.data.scatter:
+            scene = scattered(scene, keyed_generator(*draw, "scatter"))
         binding = Scene.from_dict(scene, source=name).bind(self.tokenizer, self.text_length, rules=self.rules)
         return shuffled(binding, keyed_generator(*draw, "shuffle")) if self.data.shuffle else binding
 

@@ -17,6 +17,7 @@ from lumosx.playground import Clips, Truth, World
 from lumosx.playground.render import render_clips, render_references
 from lumosx.playground.sampling import Wishes, sample_truth
 from lumosx.scene import SceneError
+from lumosx.scene.text import parse_tags
 
 MOST_PEOPLE = 4  # in a clip
 SPARE = 10**8  # numbers below are for runs; a broken clip is replaced by the one that far behind it
@@ -69,9 +70,9 @@ class Playground:
 
     def read(self, picks: Sequence[Pick], bucket: Bucket) -> list[Example | Broken]:
         truths = [self.truth(pick.index, bucket) for pick in picks]
-        clips = self._drawn(truths, bucket)
+        videos, scenes = self._drawn(truths, bucket)
         examples: list[Example | Broken] = []
-        for pick, truth, video, scene in zip(picks, truths, clips.video, clips.scenes, strict=True):
+        for pick, truth, video, scene in zip(picks, truths, videos, scenes, strict=True):
             try:
                 example = self._example(pick, bucket, video, scene)
             except SceneError as error:  # a caption that is too long for data.text_length
@@ -114,10 +115,17 @@ class Playground:
         wishes = Wishes(subjects=people, placed=keyed_chance(seed, number, "placed", data.placed))
         return sample_truth(seed * 10**9 + number, self.split, size, bucket.frames, wishes)
 
-    def _drawn(self, truths: list[Truth], bucket: Bucket) -> Clips:
-        if self.device is None:
-            return World((bucket.width, bucket.height), bucket.frames).draw(truths)
-        return Clips(torch.zeros(len(truths), 0), render_references(truths, bucket.height, bucket.width), truths)
+    def _drawn(self, truths: list[Truth], bucket: Bucket) -> tuple[Tensor, list[dict[str, Any]]]:
+        """Videos, empty where they are left to `draw`, and scenes."""
+        undrawn = torch.zeros(len(truths), 0)
+        if self.reading.data.reference_dropout == 1:  # to draw what is never shown takes most of the time
+            videos = render_clips(truths, "cpu") if self.device is None else undrawn
+            return videos, [{"lumosx": 1, "prompt": parse_tags(truth.prompt)[0]} for truth in truths]
+        if self.device is not None:
+            references = render_references(truths, bucket.height, bucket.width)
+            return undrawn, Clips(undrawn, references, truths).scenes
+        clips = World((bucket.width, bucket.height), bucket.frames).draw(truths)
+        return clips.video, clips.scenes
 
     def _example(self, pick: Pick, bucket: Bucket, video: Tensor, scene: dict[str, Any]) -> Example:
         reading = self.reading

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -54,3 +55,19 @@ def shuffled(binding: Binding, generator: torch.Generator) -> Binding:
     return replace(
         binding, references=references, words=[binding.words[row] for row in rows], subject_words=subject_words
     )
+
+
+def scattered(scene: dict[str, Any], generator: torch.Generator) -> dict[str, Any]:
+    """The scene with every picture of its people as an object of its own, in random order: nothing but the text says
+    who owns what, not even the order of the references.
+
+    Args:
+        scene: in the scene format, each face and attribute with a picture.
+    """
+    loose = list(scene.get("objects", []))
+    for subject in scene.get("subjects", []):
+        face = {key: subject[key] for key in ("id", "word", "occurrence", "strength") if key in subject}
+        loose += [face | {"image": subject["face"]}, *subject.get("attributes", [])]
+    order = torch.randperm(len(loose), generator=generator).tolist()
+    rest = {key: value for key, value in scene.items() if key not in ("objects", "subjects")}
+    return rest | {"objects": [loose[place] for place in order]}

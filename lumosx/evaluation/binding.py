@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from lumosx.data.keyed import keyed_generator
+from lumosx.data.rows import scattered
 from lumosx.playground import Reading, Truth, World, read_clip
 from lumosx.playground.estimate import Estimate, estimate
 from lumosx.playground.wearing import Verdict
@@ -30,10 +31,12 @@ FAULTS = tuple(verdict for verdict in get_args(Verdict) if verdict != "right")
 
 @dataclass(frozen=True)
 class Variant:
-    """What the captions say and which mechanisms are switched off."""
+    """What the captions say, which mechanisms are switched off, and whether the references are in random order and
+    nobody's own."""
 
     placed: bool
     switches: Mapping[str, bool] = field(default_factory=dict)  # of the scene's `binding:` section
+    scattered: bool = False
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -43,6 +46,8 @@ VARIANTS: Mapping[str, Variant] = {
     "unplaced, MCAM off": Variant(placed=False, switches={"mcam": False}),
     "placed, CSAM off": Variant(placed=True, switches={"csam": False}),
     "unplaced, CSAM off": Variant(placed=False, switches={"csam": False}),
+    "placed, scattered": Variant(placed=True, scattered=True),
+    "unplaced, scattered": Variant(placed=False, scattered=True),
 }
 
 
@@ -163,7 +168,10 @@ def asked(world: World, condition: Condition, clip: int) -> tuple[Scene, Truth]:
     rendered = world.render(
         [clip], split=SPLIT, subjects=condition.subjects, placed=variant.placed, same_noun=same_noun
     )
-    return Scene.from_dict({**rendered.scene(0), "binding": dict(variant.switches)}), rendered.truth[0]
+    scene = rendered.scene(0)
+    if variant.scattered:
+        scene = scattered(scene, keyed_generator(clip, 0, "scatter"))
+    return Scene.from_dict({**scene, "binding": dict(variant.switches)}), rendered.truth[0]
 
 
 def _outcome(condition: Condition, sample: int, seconds: float, reading: Reading, truth: Truth) -> Outcome:
