@@ -115,7 +115,8 @@ def test_switches_and_captions_reach_the_generator(name: str, unread: None) -> N
     [(scene, _)] = generate.asked
     off = [mechanism for mechanism in ("mcam", "csam", "r2pe") if getattr(scene.binding, mechanism) is False]
     placed = "placed" if "on the left" in scene.prompt else "unplaced"
-    assert name == ", ".join([placed, *(f"{mechanism.upper()} off" for mechanism in off)])
+    nobodys = [] if scene.subjects else ["scattered"]
+    assert name == ", ".join([placed, *(f"{mechanism.upper()} off" for mechanism in off), *nobodys])
 
 
 def test_every_other_clip_has_two_people_of_one_noun(unread: None) -> None:
