@@ -73,7 +73,7 @@ def starting_place(config: Config) -> str:
     run = Path(config.run.root) / name
     if (run / "export").is_dir():
         return str(run / "export")
-    if run.is_dir():
+    if (run / "config.yaml").is_file():  # a run; a checkpoint has none
         raise InputError(f"model.init_from={name}: {run} has no export yet; finish that run first")
     try:
         return str(checkpoint_path(name))
