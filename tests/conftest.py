@@ -1,4 +1,4 @@
-"""Shared by all tests: a tiny checkpoint on disk, and `tiny_models` importable by its name."""
+"""Shared by all tests: a tiny checkpoint on disk, and `tiny_models` and `composites` importable by their names."""
 
 import re
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "scripts")]
 
 
 @pytest.fixture(scope="session")

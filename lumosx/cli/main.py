@@ -15,7 +15,9 @@ from lumosx.errors import InputError
 from lumosx.scene import SceneError
 
 # Modules of lumosx.cli in the order of the help page. Each has a function `command` or a group `app`.
-COMMANDS = ("check", "explain", "sample", "replay", "import_", "export", "train", "cache", "convert", "playground")
+COMMANDS = (
+    "check", "explain", "sample", "replay", "import_", "export", "train", "cache", "bench", "convert", "playground",
+)  # fmt: skip
 
 app = typer.Typer(
     name="lumosx",

@@ -1,6 +1,6 @@
 """`lumosx playground measure`: how often a checkpoint puts every attribute on its owner, on unseen clips."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
-    from lumosx.evaluation.binding import Condition, Generate, Outcome, Score
+    from lumosx.evaluation.binding import Condition, Generate, Key, Outcome, Score
     from lumosx.pipelines import LumosXPipeline
     from lumosx.pipelines.settings import Settings
     from lumosx.playground.estimate import Estimate
@@ -30,7 +30,7 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first clip.")] = 0,
     condition: Annotated[
         list[str] | None,
-        typer.Option(help="placed, unplaced; each also with ', MCAM off' or ', CSAM off'. Repeatable (default: all)."),
+        typer.Option(help="placed, unplaced; each also with ', MCAM off', ', CSAM off', ', scattered'. Repeatable."),
     ] = None,
     subjects: Annotated[list[int] | None, typer.Option(min=1, max=4, help="Repeatable (default: 2).")] = None,
     steps: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable (default: the checkpoint's).")] = None,
@@ -46,32 +46,54 @@ def command(
     Example: lumosx playground measure --clips 400 --samples 3 --subjects 2 --subjects 3 --out binding.json
     """
     from rich.console import Console
-    from rich.progress import track
 
-    from lumosx.evaluation.binding import VARIANTS, Condition, measure_binding, scores
-    from lumosx.playground import World
+    from lumosx.evaluation.binding import VARIANTS, Condition, scores
 
-    names = condition or list(VARIANTS)
+    names = condition or [name for name, variant in VARIANTS.items() if not variant.scattered]
     if unknown := sorted(set(names) - set(VARIANTS)):
         raise InputError(f"no condition {', '.join(unknown)}: choose from {'; '.join(VARIANTS)}")
-    pipe, settings = _open(model, device)
-    world = World((settings.width, settings.height), settings.frames)
-    report = _Report(out, pipe, settings)
+    pipe, settings = open_checkpoint(model, device)
     scale = settings.cfg if cfg is None else cfg
     rows = product(subjects or [2], steps or [settings.steps], solver or [settings.solver], names)
-    for row in (Condition(name, people, count, method, scale) for people, count, method, name in rows):
-        wanted = range(seed, seed + clips)
-        left = sum((row, clip, sample) not in report.outcomes for clip in wanted for sample in range(samples))
-        sampler, done = _sampler(pipe, row), report.outcomes
-        measured = measure_binding(sampler, row, world=world, clips=wanted, samples=samples, done=done)
-        for outcome in track(measured, _label(row), total=left, console=Console(stderr=True)):
-            report.add(outcome)
-        report.write()
-    for table in _tables(scores(report.outcomes.values())):
+    conditions = [Condition(name, people, count, method, scale) for people, count, method, name in rows]
+    outcomes = measure(pipe, settings, conditions, range(seed, seed + clips), samples, out)
+    for table in _tables(scores(outcomes.values())):
         Console().print(table)
 
 
-def _open(model: str, device: str) -> "tuple[LumosXPipeline, Settings]":
+def measure(
+    pipe: "LumosXPipeline",
+    settings: "Settings",
+    conditions: "Sequence[Condition]",
+    clips: range,
+    samples: int = 1,
+    out: Path | None = None,
+) -> "dict[Key, Outcome]":
+    """Reads a checkpoint's clips under each condition, with a bar of progress; goes on with what `out` has.
+
+    Raises:
+        InputError: `out` is of another checkpoint or measure.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from lumosx.evaluation.binding import measure_binding
+    from lumosx.playground import World
+
+    world = World((settings.width, settings.height), settings.frames)
+    report = _Report(out, pipe, settings)
+    for row in conditions:
+        left = sum((row, clip, sample) not in report.outcomes for clip in clips for sample in range(samples))
+        measured = measure_binding(
+            _sampler(pipe, row), row, world=world, clips=clips, samples=samples, done=report.outcomes
+        )
+        for outcome in track(measured, _label(row), total=left, console=Console(stderr=True)):
+            report.add(outcome)
+        report.write()
+    return report.outcomes
+
+
+def open_checkpoint(model: str, device: str) -> "tuple[LumosXPipeline, Settings]":
     """The checkpoint and its own settings."""
     from lumosx.cli.sample import choose_device, open_pipeline
     from lumosx.pipelines.settings import Settings

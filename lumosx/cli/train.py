@@ -31,7 +31,7 @@ def command(
     if dry_run:
         _report(runs, gpu, gpus)
     else:
-        _train(runs)
+        train_runs(runs)
 
 
 def _report(runs: "list[Config]", gpu: str, gpus: int | None) -> None:
@@ -47,7 +47,8 @@ def _report(runs: "list[Config]", gpu: str, gpus: int | None) -> None:
             typer.echo(f"Before it can run: nothing is at data.path={path} yet.")
 
 
-def _train(runs: "list[Config]") -> None:
+def train_runs(runs: "list[Config]") -> None:
+    """Trains one run after the other; raises typer.Exit where the machine asks it to stop."""
     import diffusers
     import transformers
 

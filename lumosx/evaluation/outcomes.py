@@ -36,6 +36,17 @@ def resume(path: Path, measured: dict[str, Any]) -> dict[Key, Outcome]:
     return {outcome.key: outcome for outcome in outcomes}
 
 
+def load(path: Path) -> list[Outcome]:
+    """The outcomes in a file that `resume` opened, without a line that a kill cut short.
+
+    Raises:
+        InputError: lines that are none.
+    """
+    written = path.read_bytes()
+    lines = written[: written.rfind(b"\n") + 1].splitlines()[1:]
+    return [_parse(path, number, line) for number, line in enumerate(lines, 2)]
+
+
 def append(path: Path, outcome: Outcome) -> None:
     """Adds an outcome to a file that `resume` has opened."""
     with path.open("ab") as file:

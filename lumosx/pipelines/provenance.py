@@ -123,14 +123,14 @@ def hash_files(folder: str | Path | None) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): sha256_of(path) for path in files}
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, LumosX and the packages that do the sums."""
+def versions(*others: str) -> dict[str, str]:
+    """Versions of Python, LumosX, the packages that do the sums, and others by their names on the index."""
     found = {
         "python": platform.python_version(),
         "lumosx": lumosx.__version__,
         "platform": platform.platform(),
     }
-    for name in PACKAGES:
+    for name in (*PACKAGES, *others):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -1,5 +1,6 @@
 """Means with intervals, over values that come in groups which stand and fall together."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,12 +22,13 @@ class Estimate:
 
 
 def estimate(groups: Sequence[Sequence[float]]) -> Estimate:
-    """Mean of all values (0 to 1, or truth values) of all groups, with a 95 % interval over groups.
+    """Mean of all values of all groups, with a 95 % interval over groups.
 
     The attributes of one clip, and the clips sampled of one scene, are no independent observations, so the
     interval is a bootstrap over groups (percentiles of 2000 resamples, fixed seed). Where all groups agree a
-    bootstrap has no spread; there it is Wilson's over the number of groups. Raises InputError if there is no
-    value at all.
+    bootstrap has no spread; there it is Wilson's over the number of groups, as for shares or truth values. Where
+    they agree on a value outside 0 to 1 nothing is known, and the interval is endless. Raises InputError if there is
+    no value at all.
     """
     sums = np.array([sum(group) for group in groups if len(group)], dtype=float)
     sizes = np.array([len(group) for group in groups if len(group)])
@@ -34,7 +36,7 @@ def estimate(groups: Sequence[Sequence[float]]) -> Estimate:
         raise InputError("no values: nothing to take a mean of")
     mean = float(sums.sum() / sizes.sum())
     if np.ptp(sums / sizes) == 0:
-        low, high = _wilson(mean, len(sizes))
+        low, high = _wilson(mean, len(sizes)) if 0 <= mean <= 1 else (-math.inf, math.inf)
     else:
         drawn = np.random.default_rng(0).integers(len(sizes), size=(RESAMPLES, len(sizes)))
         low, high = (float(v) for v in np.percentile(sums[drawn].sum(1) / sizes[drawn].sum(1), [2.5, 97.5]))

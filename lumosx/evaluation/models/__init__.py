@@ -1,0 +1,177 @@
+"""What the benchmark asks of other people's models: small protocols, one adapter file a library.
+
+Everywhere a picture is uint8 [H, W, 3] in RGB and a box is (x0, y0, x1, y1) in its pixels, so that no adapter decides
+on channels or scales for the metrics. Embeddings are float32 of length 1. An adapter imports its library when it is
+made, and answers a missing one with an InputError that names the extra to install.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+Picture = np.ndarray  # uint8 [H, W, 3], RGB
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a result must say about a model that it depends on.
+
+    `revision` pins the weights: sha256 of a file, a commit of the hub, or the version of the wheel that ships them.
+    """
+
+    name: str
+    source: str
+    revision: str
+    licence: str
+    commercial: bool  # whether the licence of the weights allows commercial use
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a run's card."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a picture. `landmarks` [5, 2]: the eyes, the nose, the corners of the mouth, as ArcFace orders them
+    (left of the picture first); None where the detector gives none."""
+
+    box: Box
+    score: float
+    landmarks: np.ndarray | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something that was looked for, in a picture."""
+
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True)
+class Written:
+    """A line of text in a picture."""
+
+    text: str
+    box: Box
+    score: float
+
+
+class HasCard(Protocol):
+    """Every adapter says what it is."""
+
+    @property
+    def card(self) -> ModelCard: ...
+
+
+class FaceDetector(HasCard, Protocol):
+    """Finds faces, the surest first."""
+
+    def detect(self, picture: Picture) -> list[Face]: ...
+
+
+class FaceEncoder(HasCard, Protocol):
+    """Tells people apart: [n, D] for n faces of one picture, each aligned by its landmarks if it has any.
+
+    One may state `same_person`, the least cosine of two pictures of one person, which `Evidence` then goes by.
+    """
+
+    def embed(self, picture: Picture, faces: Sequence[Face]) -> np.ndarray: ...
+
+
+class PersonDetector(HasCard, Protocol):
+    """Finds whole people, the surest first."""
+
+    def detect(self, picture: Picture) -> list[Found]: ...
+
+
+class PhraseDetector(HasCard, Protocol):
+    """Finds what each phrase names, the surest first: a list for every phrase."""
+
+    def find(self, picture: Picture, phrases: Sequence[str]) -> list[list[Found]]: ...
+
+
+class PictureEncoder(HasCard, Protocol):
+    """Embeddings [n, D] of n pictures."""
+
+    def embed(self, pictures: Sequence[Picture]) -> np.ndarray: ...
+
+
+class TextPictureEncoder(PictureEncoder, Protocol):
+    """Texts [n, D] in the same space."""
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray: ...
+
+
+class VideoEncoder(HasCard, Protocol):
+    """A clip's frames uint8 [F, H, W, 3] and a text, [D] each, in one space."""
+
+    def embed_video(self, frames: np.ndarray) -> np.ndarray: ...
+
+    def embed_text(self, text: str) -> np.ndarray: ...
+
+
+class Flow(HasCard, Protocol):
+    """Motion from one picture to the next: float32 [H, W, 2], pixels to the right and down."""
+
+    def flow(self, first: Picture, second: Picture) -> np.ndarray: ...
+
+
+class Interpolator(HasCard, Protocol):
+    """The picture halfway between two."""
+
+    def between(self, first: Picture, second: Picture) -> Picture: ...
+
+
+class TextReader(HasCard, Protocol):
+    """Reads the text in a picture, line by line."""
+
+    def read(self, picture: Picture) -> list[Written]: ...
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of one benchmark run, by what they are asked. None: not at hand, so what needs it is not measured.
+
+    `identities`: by the name of the metric that each gives, such as ArcSim; the first one assigns people. `likenesses`:
+    the same for pictures, such as CLIP-I and DINO-I.
+    """
+
+    faces: FaceDetector
+    identities: Mapping[str, FaceEncoder]
+    people: PersonDetector | None = None
+    phrases: PhraseDetector | None = None
+    subjects: PhraseDetector | None = None  # finds a person by a description; the release's Florence-2
+    likenesses: Mapping[str, PictureEncoder] = field(default_factory=dict)
+    words: TextPictureEncoder | None = None
+    videos: VideoEncoder | None = None
+    flow: Flow | None = None
+    interpolator: Interpolator | None = None
+    reader: TextReader | None = None
+
+    def cards(self) -> dict[str, ModelCard]:
+        """Card by role."""
+        found: dict[str, ModelCard] = {}
+        for role, value in vars(self).items():
+            named = value.items() if isinstance(value, Mapping) else [(None, value)]
+            for name, model in named:
+                if model is not None:
+                    found[role if name is None else f"{role}.{name}"] = model.card
+        return found
+
+
+def crop(picture: Picture, box: Box) -> Picture | None:
+    """The part of a picture in a box, rounded to whole pixels; None where nothing of it is in the picture."""
+    height, width = picture.shape[:2]
+    x0, y0 = max(0, round(box[0])), max(0, round(box[1]))
+    x1, y1 = min(width, round(box[2])), min(height, round(box[3]))
+    return picture[y0:y1, x0:x1] if x1 > x0 and y1 > y0 else None
+
+
+def whole(picture: Picture) -> Face:
+    """All of a picture taken for a face, where none is found or looked for."""
+    height, width = picture.shape[:2]
+    return Face((0.0, 0.0, float(width), float(height)), 0.0)

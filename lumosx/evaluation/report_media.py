@@ -1,0 +1,62 @@
+"""Clips and pictures as data URIs, small enough that a page of many stays one file."""
+
+import base64
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer, OutputContainer
+from PIL import Image
+
+from lumosx.errors import InputError
+
+HEIGHT = 256  # pixels of a clip at most
+THUMBNAIL = 160  # pixels of a picture's longer side at most
+CRF = "28"  # x264: small; faults of binding stay plain
+
+
+def video_uri(path: Path) -> str:
+    """A clip of at most HEIGHT pixels as H.264, its rate and aspect kept.
+
+    Raises:
+        InputError: it cannot be read to its end, or holds no frame.
+    """
+    buffer = io.BytesIO()
+    try:
+        with av.open(str(path)) as source, av.open(buffer, "w", format="mp4") as target:
+            _shrink(source, target, path)
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise InputError(f"{path}: no video that can be read ({getattr(error, 'strerror', None) or error})") from error
+    return _uri("video/mp4", buffer.getvalue())
+
+
+def picture_uri(picture: Image.Image) -> str:
+    """A picture of at most THUMBNAIL pixels on its longer side, as JPEG."""
+    small = picture.convert("RGB")
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=82)
+    return _uri("image/jpeg", buffer.getvalue())
+
+
+def _shrink(source: InputContainer, target: OutputContainer, path: Path) -> None:
+    stream = source.streams.video[0]
+    rate = Fraction(stream.average_rate or 16).limit_denominator(1001)
+    out = target.add_stream("libx264", rate=rate, options={"crf": CRF, "preset": "slow"})
+    out.pix_fmt = "yuv420p"
+    scale = min(1.0, HEIGHT / stream.height)
+    out.width, out.height = (max(2, round(size * scale / 2) * 2) for size in (stream.width, stream.height))
+    count = 0
+    for frame in source.decode(stream):
+        small = frame.reformat(out.width, out.height, "yuv420p")
+        small.pts, small.time_base = count, 1 / rate
+        target.mux(out.encode(small))
+        count += 1
+    if not count:
+        raise InputError(f"{path}: holds no frame")
+    target.mux(out.encode(None))
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
