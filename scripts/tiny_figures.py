@@ -82,9 +82,11 @@ def label(score: Score) -> str:
     return f"{PEOPLE[score['subjects']]}, {score['condition']}"
 
 
-def estimate(value: dict[str, float] | None) -> str:
+def estimate(value: dict[str, Any] | None) -> str:
     """A mean with its interval."""
-    return "-" if value is None else f"{value['mean']:.3f} ({value['low']:.3f}-{value['high']:.3f})"
+    if value is None:
+        return "-"
+    return f"{value['mean']:.3f} " + ("(?)" if value["low"] is None else f"({value['low']:.3f}-{value['high']:.3f})")
 
 
 def row(*cells: str) -> str:

@@ -43,7 +43,8 @@ class VideoFile:
                 frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
                 fps = float(stream.average_rate or 0)
         except (av.FFmpegError, OSError, IndexError) as error:
-            raise InputError(f"{self.path}: no video that can be read ({error})") from error
+            why = getattr(error, "strerror", None) or error
+            raise InputError(f"{self.path}: no video that can be read ({why})") from error
         if not frames:
             raise InputError(f"{self.path}: holds no frame")
         return Clip(np.stack(frames), fps)

@@ -71,7 +71,7 @@ def report_html(
         "first": labels[0],
         "labels": labels,
         "total": len(keys),
-        "clips": _Clips(runs, cases, metric).of(keys[:worst]),
+        "clips": _Clips(runs, cases).of(keys[:worst]),
         "cards": [_card(run) for run in runs],
     }
     return _template().render(page=page, policy=POLICY, style=Markup(_resource("report.css")))
@@ -108,8 +108,8 @@ def _by_people(runs: Sequence[Run], summaries: Sequence[Summary]) -> dict[str, A
 class _Clips:
     """What the page shows of single clips. Clips are embedded until the page is full."""
 
-    def __init__(self, runs: Sequence[Run], cases: Mapping[str, Case], metric: str) -> None:
-        self.runs, self.cases, self.metric = runs, cases, metric
+    def __init__(self, runs: Sequence[Run], cases: Mapping[str, Case]) -> None:
+        self.runs, self.cases = runs, cases
         self.left = BUDGET
 
     def of(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
@@ -125,7 +125,6 @@ class _Clips:
         return {
             "case": key[0],
             "seed": key[1],
-            "ranked": rows[0].get(self.metric),
             "videos": videos,
             "prompt": case.prompt if case else None,
             "references": [_reference(reference) for reference in case.references] if case else [],
