@@ -10,8 +10,9 @@ from lumosx.errors import InputError
 if TYPE_CHECKING:
     from lumosx.evaluation.ablation import Form, Row
     from lumosx.evaluation.binding import Outcome
+    from lumosx.training.config import Config
 
-STARTS = 1000  # seeds of the trainings that make the first weights, so that the rows see other clips
+START = 1000  # seed of the training that makes the first weights, so that the rows see other clips
 
 
 def command(
@@ -28,8 +29,8 @@ def command(
 ) -> None:
     """Train none, + R2PE, + CSAM, + MCAM from the same weights on the same noisy clips, and measure who wears what.
 
-    Every row and seed is a run of `lumosx train`. The report holds all that is finished under --root, so that several
-    commands (with other --seed or --row, one a core or a machine) add up.
+    Every row and seed is a run of `lumosx train`. The report holds all that is finished under --root: once the first
+    weights are made, several commands (with other --seed or --row, one a core or a machine) add up.
 
     Example: lumosx bench ablation --form short --out /tmp/ablation
     """
@@ -45,14 +46,14 @@ def command(
     place = root / Path(form).stem
     for number in seed or size.seeds:
         for each in (each for each in ROWS if row is None or each.name in row):
-            _train_and_read(size, place / f"seed-{number}", number, each, device)
+            _train_and_read(size, place, number, each, device)
     readings = {
         (each.name, number): found
         for number in size.seeds
         for each in ROWS
-        if (found := _finished(size, place / f"seed-{number}", each))
+        if (found := _finished(size, place, number, each))
     }
-    write_report(readings, size, form, place, out)
+    write_report(readings, size, f"lumosx bench ablation --form {form}", place, out)
     for name, number in missing(readings, size.seeds):
         typer.echo(f"not in the report yet: {name}, seed {number}")
     typer.echo(f"wrote {out / 'README.md'}, {out / 'results.json'}, {out / 'ablation.png'}")
@@ -66,6 +67,7 @@ def load_form(name: str) -> "Form":
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from lumosx.evaluation.ablation import Form
     from lumosx.paths import configs_dir
@@ -78,32 +80,60 @@ def load_form(name: str) -> "Form":
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Form), OmegaConf.load(path))
         return OmegaConf.to_object(merged)  # pyright: ignore[reportReturnType]
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, YAMLError, InputError) as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _overrides(form: "Form", root: Path, seed: int, name: str) -> list[str]:
-    """Of the training of a row, or of what its first weights come from."""
+def _overrides(form: "Form", root: Path, seed: int, row: str) -> list[list[str]]:
+    """Of the training of what a row starts from, and of the row's."""
     from lumosx.evaluation.ablation import BASE
 
-    own, number = (form.base, STARTS + seed) if name == BASE else (form.rows, seed)
-    return [f"experiment=ablation/{name}", *form.all, *own, f"run.root={root}", f"run.seed={number}"]
+    return [
+        [f"experiment=ablation/{name}", *form.all, *own, f"run.root={root}"]
+        for name, own in (
+            (BASE, [*form.base, f"run.name={BASE}", f"run.seed={START}"]),
+            (row, [*form.rows, f"run.name={_run(row, seed)}", f"run.seed={seed}", f"model.init_from={BASE}"]),
+        )
+    ]
+
+
+def _run(row: str, seed: int) -> str:
+    return f"seed-{seed}/{row}"
 
 
 def _train_and_read(form: "Form", root: Path, seed: int, row: "Row", device: str) -> None:
+    """Goes on where it was: a run that is made is not made again, nor is a clip read twice.
+
+    Raises:
+        InputError: what lies under `root` was made with another form, or read of other weights.
+    """
     from lumosx.cli.measure import measure, open_checkpoint
     from lumosx.cli.train import train_runs
-    from lumosx.evaluation.ablation import BASE
     from lumosx.paths import configs_dir
     from lumosx.training.config import load_config
 
-    if _finished(form, root, row):
-        return
-    runs = [load_config(_overrides(form, root, seed, name), configs_dir()) for name in (BASE, row.name)]
-    train_runs([config for config in runs if not (config.folder / "export").is_dir()])
-    pipe, settings = open_checkpoint(str(runs[1].folder / "export"), device)
+    for overrides in _overrides(form, root, seed, row.name):
+        config = load_config(overrides, configs_dir())
+        if not _is_made(config):
+            train_runs([config])
+    pipe, settings = open_checkpoint(str(root / _run(row.name, seed) / "export"), device)
     conditions = [_condition(name, people, settings) for name, people in _conditions(form, row)]
-    measure(pipe, settings, conditions, range(form.clips), out=root / f"{row.name}.json")
+    measure(pipe, settings, conditions, range(form.clips), out=root / f"{_run(row.name, seed)}.json")
+
+
+def _is_made(config: "Config") -> bool:
+    """Whether a run is there and finished. The trainer judges one that is not: it goes on, or says what differs."""
+    from dataclasses import asdict
+
+    from lumosx.training.run import FREE, check_same, saved_config
+
+    if not (config.folder / "export").is_dir():
+        return False
+    saved = saved_config(config.folder)
+    if saved.train.steps != config.train.steps:
+        return False
+    check_same(asdict(saved), config, str(config.folder), FREE)
+    return True
 
 
 def _conditions(form: "Form", row: "Row") -> list[tuple[str, int]]:
@@ -123,11 +153,11 @@ def _condition(name: str, people: int, settings: Any):
     return Condition(name, people, settings.steps, settings.solver, settings.cfg)
 
 
-def _finished(form: "Form", root: Path, row: "Row") -> "list[Outcome]":
+def _finished(form: "Form", root: Path, seed: int, row: "Row") -> "list[Outcome]":
     """What the form wants to know of a row; [] as long as not all of it was read."""
     from lumosx.evaluation.outcomes import load
 
-    path = root / f"{row.name}.readings.jsonl"
+    path = root / f"{_run(row.name, seed)}.readings.jsonl"
     wanted = {(name, people, clip) for name, people in _conditions(form, row) for clip in range(form.clips)}
     outcomes = load(path) if path.is_file() else []
     found = {(each.condition.name, each.condition.subjects, each.clip): each for each in outcomes}

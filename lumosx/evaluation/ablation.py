@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
+from lumosx.errors import InputError
 from lumosx.evaluation.binding import Outcome
-from lumosx.playground.estimate import RESAMPLES, Estimate
+from lumosx.playground.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ ROWS = (
 )
 BASE = "base"  # the experiment that makes the first weights
 CAPTIONS = ("unplaced", "placed")  # whether the caption says who stands where
+FEWEST = 3  # seeds that a verdict needs: between two trainings nobody knows what is chance
 NOUNS = ("same", "distinct")  # whether two people share their noun
 
 
@@ -52,8 +55,16 @@ class Form:
     clips: int  # unseen clips for each number of people and kind of caption; every other has two of one noun
     subjects: list[int]
     all: list[str] = field(default_factory=list)  # overrides of every training
-    base: list[str] = field(default_factory=list)  # of the trainings that make the first weights
+    base: list[str] = field(default_factory=list)  # of the training that makes the first weights
     rows: list[str] = field(default_factory=list)  # of the rows' trainings
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise InputError(f"seeds: {self.seeds}: one or more whole numbers from 0 up, each once")
+        if self.clips < 2:
+            raise InputError(f"clips: {self.clips}: two or more, one with two people of one noun and one without")
+        if not self.subjects or not set(self.subjects) <= {1, 2, 3, 4}:
+            raise InputError(f"subjects: {self.subjects}: numbers of people, of 1, 2, 3, 4")
 
 
 Readings = Mapping[tuple[str, int], Sequence[Outcome]]
@@ -90,8 +101,8 @@ class Cell:
 
 
 class Table:
-    """Numbers of an ablation. Intervals are 95 %, over seeds and clips: both are drawn again, because another training
-    of the same row would differ as well as other clips."""
+    """Numbers of an ablation, of rows that were read on the same clips. Intervals are 95 %, over seeds and clips,
+    because another training of the same row would differ as well as other clips."""
 
     def __init__(self, readings: Readings) -> None:
         self.readings = readings
@@ -103,8 +114,7 @@ class Table:
 
     def estimate(self, row: str, measure: str, cell: Cell) -> Estimate | None:
         """The mean of a row; None if nothing was read."""
-        sums, counts = self._sums(row, self.seeds(row), measure, cell)
-        return _interval(sums, counts)
+        return _interval(self._sums(row, self.seeds(row), measure, cell))
 
     def by_seed(self, row: str, measure: str, cell: Cell) -> list[float]:
         """The mean of each seed."""
@@ -114,8 +124,7 @@ class Table:
     def difference(self, better: str, worse: str, measure: str, cell: Cell) -> Estimate | None:
         """How much more one row has than another, paired by seed and clip; None without a common seed."""
         common = sorted(set(self.seeds(better)) & set(self.seeds(worse)))
-        pairs = [self._sums(row, common, measure, cell) for row in (better, worse)]
-        return _interval(*pairs[0], *pairs[1]) if common else None
+        return _interval(*(self._sums(row, common, measure, cell) for row in (better, worse))) if common else None
 
     def differences_by_seed(self, better: str, worse: str, measure: str, cell: Cell) -> list[float]:
         """The same of each seed that both rows have."""
@@ -135,31 +144,32 @@ class Table:
                     key = outcome.condition.name.partition(",")[0], outcome.condition.subjects, outcome.clip
                     values[key] = (float(sum(read)), len(read))
             found.append(values)
-        clips = sorted(set.intersection(*map(set, found))) if found else []
+        clips = sorted(found[0]) if found else []
         table = np.array([[values[clip] for clip in clips] for values in found]).reshape(len(found), len(clips), 2)
         return table[..., 0], table[..., 1]
 
 
-def _interval(
-    sums: np.ndarray, counts: np.ndarray, less: np.ndarray | None = None, less_counts: np.ndarray | None = None
-) -> Estimate | None:
-    """The mean of [seeds, clips], or its difference from another's, with percentiles over resampled seeds and clips."""
-    if not counts.sum():
+def _interval(*cells: tuple[np.ndarray, np.ndarray]) -> Estimate | None:
+    """The mean of sums and counts [seeds, clips], or of the first less that of the second; None if there is nothing.
+
+    Seeds and clips are crossed random effects, so the variance of the mean is that of the seeds' means over the number
+    of seeds and that of the clips' over the number of clips, and t has Satterthwaite's degrees of freedom. What both
+    share, their interaction, counts twice: the interval is a little too wide. Of one seed it is over clips alone.
+    """
+    if not all(counts.sum() for _, counts in cells):
         return None
-    generator = np.random.default_rng(0)
-    seeds = generator.integers(len(sums), size=(RESAMPLES, len(sums), 1))
-    clips = generator.integers(sums.shape[1], size=(RESAMPLES, 1, sums.shape[1]))
-
-    def mean(total: np.ndarray, number: np.ndarray) -> tuple[float, np.ndarray]:
-        drawn = total[seeds, clips].sum((1, 2)) / np.maximum(number[seeds, clips].sum((1, 2)), 1)
-        return float(total.sum() / number.sum()), drawn
-
-    value, drawn = mean(sums, counts)
-    if less is not None and less_counts is not None:
-        other, others = mean(less, less_counts)
-        value, drawn = value - other, drawn - others
-    low, high = (float(edge) for edge in np.percentile(drawn, [2.5, 97.5]))
-    return Estimate(value, low, high, int(counts.sum()))
+    means = [float(sums.sum() / counts.sum()) for sums, counts in cells]
+    # what each clip adds to the mean, a quotient of sums, linearised
+    added = [(s - mean * n) / n.mean() for mean, (s, n) in zip(means, cells, strict=True)]
+    value, added = (means[0], added[0]) if len(cells) == 1 else (means[0] - means[1], added[0] - added[1])
+    effects = [effect for effect in (added.mean(1), added.mean(0)) if len(effect) > 1]  # of seeds, of clips
+    parts = [(np.var(effect, ddof=1) / len(effect), len(effect) - 1) for effect in effects]
+    variance = sum(part for part, _ in parts)
+    if not variance:
+        return Estimate(value, value, value, int(cells[0][1].sum()))
+    freedom = variance**2 / sum(part**2 / n for part, n in parts)
+    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(variance))
+    return Estimate(value, value - half, value + half, int(cells[0][1].sum()))
 
 
 @dataclass(frozen=True)
@@ -191,7 +201,8 @@ CLAIMS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim against the readings: "reproduced", "contradicted", or "not shown" where the interval holds 0."""
+    """A claim against the readings: "reproduced", "contradicted", or "not shown" where the interval holds 0 or fewer
+    than three seeds were trained."""
 
     claim: Claim
     captions: str
@@ -200,6 +211,8 @@ class Finding:
 
     @property
     def verdict(self) -> str:
+        if len(self.by_seed) < FEWEST:
+            return "not shown"
         if self.difference.low > 0:
             return "reproduced" if self.claim.paper else "yes"
         if self.difference.high < 0:

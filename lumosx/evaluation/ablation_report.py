@@ -9,20 +9,20 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from lumosx.evaluation.ablation import CAPTIONS, NOUNS, Cell, Finding, Form, Readings, Table, findings, results
+from lumosx.evaluation.ablation import BASE, CAPTIONS, NOUNS, Cell, Finding, Form, Readings, Table, findings, results
 from lumosx.files import atomic, write_json
 from lumosx.playground.estimate import Estimate
 
 HEAD = """\
 # The ablation of the paper's Table 4, on the playground
 
-Made by `lumosx bench ablation --form {form} --out scripts/ablation`; every number is in `results.json`.
+Made by `{command}`; every number is in `results.json`.
 
 **{label}.** For each row and seed {clips} clips of unseen identities with captions that do not say who stands where
 (unplaced) and {clips} with captions that do (placed), as many with each of {people} people, every other one with two
-people of one noun. All rows of a seed start from the same weights, of a text-to-video model that has seen no reference,
-and train on the same noisy clips. Intervals are 95 %, over seeds and clips. No number here compares with one of the
-paper's: it is another world, another size and another measure. What can be compared is what a row adds.
+people of one noun. All rows start from the same weights, of a text-to-video model that has seen no reference, and those
+of a seed train on the same noisy clips. Intervals are 95 %, over seeds and clips. No number here compares with one of
+the paper's: it is another world, another size and another measure. What can be compared is what a row adds.
 """
 LIKENESS = """\
 Likeness goes from 0 (not seen) to 1 (as rendered). Of faces it is the counterpart of ArcSim, of attributes that of
@@ -30,51 +30,51 @@ CLIP-T. The paper's two columns are its own numbers, on its 500 videos.
 """
 VERDICTS = """\
 A claim is reproduced where the whole interval of the paired difference is on its side, contradicted where it is on the
-other, and not shown where it holds 0.
+other, and not shown where it holds 0 or fewer than three seeds were trained. Of as many claims as these about one is
+found by chance.
 """
 COLOURS = {"unplaced": "#c05621", "placed": "#2b6cb0"}
 
 
-def write_report(readings: Readings, form: Form, name: str, runs: Path, out: Path) -> None:
+def write_report(readings: Readings, form: Form, command: str, runs: Path, out: Path) -> None:
     """Writes README.md, results.json, ablation.png and configs/ into a folder, of all that is read so far.
 
     Args:
-        name: of the form.
-        runs: the folder that holds seed-N/ablation/ROW, the runs.
+        command: that makes it.
+        runs: the folder that holds the runs, `base` and seed-N/ROW.
     """
     table = Table(readings)
     out.mkdir(parents=True, exist_ok=True)
-    facts = [_facts(runs / f"seed-{seed}", row, seed) for row, seed in sorted(readings)]
-    facts += [_facts(runs / f"seed-{seed}", "base", seed) for seed in sorted({seed for _, seed in readings})]
+    names = [BASE, *(f"seed-{seed}/{row}" for row, seed in sorted(readings))] if readings else []
+    facts = [_facts(runs, name) for name in names]
     write_json({**results(table, form), "runs": facts}, out / "results.json")
     with atomic(out / "configs") as folder:
-        for fact in facts:
-            source = runs / f"seed-{fact['seed']}" / "ablation" / fact["row"] / "config.yaml"
-            folder.mkdir(exist_ok=True)
-            shutil.copyfile(source, folder / f"{fact['row']}_seed-{fact['seed']}.yaml")
+        folder.mkdir()
+        for name in names:
+            shutil.copyfile(runs / name / "config.yaml", folder / f"{name.replace('/', '_')}.yaml")
     if table.rows:
         _draw(table, form, out / "ablation.png")
     with atomic(out / "README.md") as temporary:
-        temporary.write_text("\n".join(_page(table, form, name, facts)) + "\n", encoding="utf-8")
+        temporary.write_text("\n".join(_page(table, form, command, facts)) + "\n", encoding="utf-8")
 
 
-def _facts(root: Path, row: str, seed: int) -> dict[str, Any]:
+def _facts(runs: Path, name: str) -> dict[str, Any]:
     """What a run took: steps, clips, hours, the machine."""
-    folder = root / "ablation" / row
+    folder = runs / name
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     steps = [line for line in map(json.loads, lines) if "loss" in line]
     before = [0, *(step["step"] for step in steps)]
     seconds = sum(step["seconds_per_step"] * (step["step"] - last) for step, last in zip(steps, before, strict=False))
     machine = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
     last = steps[-1]
-    return {"row": row, "seed": seed, "steps": last["step"], "clips": last["samples_seen"], "loss": last["loss"],
+    return {"run": name, "steps": last["step"], "clips": last["samples_seen"], "loss": last["loss"],
             "hours": round(seconds / 3600, 2), **machine}  # fmt: skip
 
 
-def _page(table: Table, form: Form, name: str, facts: list[dict[str, Any]]) -> Iterator[str]:
+def _page(table: Table, form: Form, command: str, facts: list[dict[str, Any]]) -> Iterator[str]:
     clips = form.clips * len(form.subjects)
     people = ", ".join(map(str, form.subjects))
-    yield HEAD.format(form=name, label=form.label.strip().capitalize(), clips=clips, people=people)
+    yield HEAD.format(command=command, label=form.label.strip().capitalize(), clips=clips, people=people)
     yield "![What each row adds](ablation.png)\n"
     yield "## Binding: attributes on their owners, clips with two people and more\n"
     yield from _markdown(
@@ -110,9 +110,9 @@ def _page(table: Table, form: Form, name: str, facts: list[dict[str, Any]]) -> I
     yield from (_sentence(finding) for finding in findings(table))
     yield "\n## How it was made\n"
     yield from _markdown(
-        ["run", "seed", "steps", "clips", "last loss", "hours", "on"],
+        ["run", "steps", "clips", "last loss", "hours", "on"],
         [
-            [str(fact[key]) for key in ("row", "seed", "steps", "clips")]
+            [str(fact[key]) for key in ("run", "steps", "clips")]
             + [f"{fact['loss']:.3f}", f"{fact['hours']:.2f}", f"{fact['processor']}, {fact['device']}"]
             for fact in facts
         ],

@@ -16,8 +16,8 @@ from lumosx.training.config import load_config
 FORM = """
 label: two steps of training
 seeds: [3]
-clips: 1
-subjects: [1, 2]
+clips: 2
+subjects: [2]
 all: [model.generation.size=32x32, model.generation.frames=1, "data.buckets=[32x32x1]", data.noises=1, train.batch=2,
       model.transformer.num_layers=1, "model.transformer.patch_size=[1,1,1]", model.generation.steps=2]
 base: [train.steps=2]
@@ -34,14 +34,20 @@ def test_rows_and_seeds_add_up(tmp_path: Path) -> None:
     assert "not in the report yet: none, seed 3" in first.output
     readings = tmp_path / "runs" / "two" / "seed-3" / "scattered.readings.jsonl"
     before = readings.read_bytes()
+    readings.write_bytes(before[:-40])  # killed while the last clip's reading was written
     second = CliRunner().invoke(app, ["bench", "ablation", *options, "--row", "scattered", "--row", "mcam_0.5"])
     assert second.exit_code == 0, second.output
-    assert readings.read_bytes() == before
+    assert len(readings.read_bytes().splitlines()) == len(before.splitlines())
     data = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [row["row"] for row in data["rows"]] == ["scattered", "mcam_0.5"]
-    assert {(run["row"], run["steps"]) for run in data["runs"]} == {("base", 2), ("scattered", 2), ("mcam_0.5", 2)}
-    config = tmp_path / "runs" / "two" / "seed-3" / "ablation" / "scattered" / "export" / "transformer" / "config.json"
+    runs = {"base": 2, "seed-3/scattered": 2, "seed-3/mcam_0.5": 2}
+    assert {run["run"]: run["steps"] for run in data["runs"]} == runs
+    config = tmp_path / "runs" / "two" / "seed-3" / "scattered" / "export" / "transformer" / "config.json"
     assert json.loads(config.read_text())["csam"] is False  # a checkpoint knows how it was trained
+
+    form.write_text(FORM.replace("train.batch=2", "train.batch=3"))
+    changed = CliRunner().invoke(app, ["bench", "ablation", *options, "--row", "scattered"])
+    assert isinstance(changed.exception, InputError) and "train.batch: 2 -> 3" in str(changed.exception)
 
 
 def test_rows_differ_in_their_mechanism_alone() -> None:

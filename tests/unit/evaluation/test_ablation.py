@@ -4,7 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from lumosx.errors import InputError
 from lumosx.evaluation.ablation import CLAIMS, ROWS, Cell, Form, Table, findings, missing, results
 from lumosx.evaluation.ablation_report import write_report
 from lumosx.evaluation.binding import Condition, Outcome
@@ -74,25 +76,53 @@ def test_a_difference_is_paired_and_its_interval_holds_what_all_clips_share() ->
 
 
 def test_intervals_hold_the_spread_between_seeds() -> None:
-    """Every clip of a seed agrees, and the seeds do not: only drawing seeds again shows it."""
+    """Every clip of a seed agrees, and the seeds do not: Student's interval of the three means."""
     found = {
         ("none", seed): [outcome("placed", 2, clip, ten(2 + 3 * seed)) for clip in range(30)] for seed in (0, 1, 2)
     }
     value = Table(found).estimate("none", "binding", Cell("placed"))
-    assert value is not None and value.low == pytest.approx(0.2) and value.high == pytest.approx(0.8)
+    expected = stats.t.interval(0.95, 2, loc=0.5, scale=stats.sem([0.2, 0.5, 0.8]))
+    assert value is not None and (value.low, value.high) == pytest.approx(expected)
 
 
-def test_clips_that_a_seed_lacks_count_in_no_seed() -> None:
-    found = readings({"none": 0.5})
-    found["none", 1] = [each for each in found["none", 1] if each.clip < 3]
-    value = Table(found).estimate("none", "binding", Cell("placed"))
-    assert value is not None and value.n == 2 * 3 * 10
+def test_of_one_seed_the_interval_is_over_clips_and_there_is_no_verdict() -> None:
+    bound = [2, 4, 4, 6, 9]
+    found = {
+        (row, 0): [outcome("placed", 2, clip, ten(number - less)) for clip, number in enumerate(bound)]
+        for row, less in (("none", 2), ("r2pe", 0))
+    }
+    value = Table(found).estimate("r2pe", "binding", Cell("placed"))
+    expected = stats.t.interval(0.95, 4, loc=np.mean(bound) / 10, scale=stats.sem(bound) / 10)
+    assert value is not None and (value.low, value.high) == pytest.approx(expected)
+    assert {finding.verdict for finding in findings(Table(found))} == {"not shown"}
+
+
+@pytest.mark.parametrize(("of_seeds", "of_clips"), [(0.0, 0.3), (0.1, 0.3), (0.2, 0.05)])
+def test_of_differences_that_are_none_one_in_twenty_is_taken_for_one(of_seeds: float, of_clips: float) -> None:
+    """Three seeds and forty clips, both drawn: how often the interval misses 0. The measure here takes any number."""
+    rng = np.random.default_rng(1)
+    misses = 0
+    for _ in range(150):
+        values = (
+            rng.normal(0, of_seeds, (2, 3, 1)) + rng.normal(0, of_clips, (2, 1, 40)) + rng.normal(0, 0.1, (2, 3, 40))
+        )
+        found = {
+            (row, seed): [outcome("placed", 2, clip, [], values[index, seed, clip]) for clip in range(40)]
+            for index, row in enumerate(("none", "r2pe"))
+            for seed in range(3)
+        }
+        change = Table(found).difference("r2pe", "none", "faces", Cell("placed"))
+        assert change is not None
+        misses += not change.low <= 0 <= change.high
+    assert misses <= 0.1 * 150
 
 
 def test_claims_are_judged_by_their_interval() -> None:
     found = {
         (finding.claim.text, finding.captions): finding.verdict
-        for finding in findings(Table(readings({"none": 0.8, "scattered": 0.4, "r2pe": 0.4, "csam": 0.4})))
+        for finding in findings(
+            Table(readings({"none": 0.8, "scattered": 0.4, "r2pe": 0.4, "csam": 0.4}, seeds=(0, 1, 2)))
+        )
     }
     assert found["Without relations, the order of the references tells owners", "placed"] == "yes"
     assert found["R2PE puts more attributes on their owners", "unplaced"] == "no, the opposite"
@@ -115,21 +145,32 @@ def test_results_are_plain_data_and_name_what_is_missing() -> None:
     assert ("r2pe", 1) in missing(found, FORM.seeds) and ("none", 0) not in missing(found, FORM.seeds)
 
 
+def test_nothing_read_yet_is_a_report_too(tmp_path) -> None:
+    write_report({}, FORM, "lumosx bench ablation", tmp_path / "runs", tmp_path / "out")
+    assert not list((tmp_path / "out" / "configs").iterdir())
+
+
+@pytest.mark.parametrize("wrong", [{"seeds": []}, {"seeds": [1, 1]}, {"clips": 1}, {"subjects": [5]}])
+def test_a_form_that_cannot_be_run_is_refused_before_anything_is_trained(wrong: dict) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Form(**{"label": "x", "seeds": [0], "clips": 2, "subjects": [2]} | wrong)
+
+
 def test_the_report_says_what_was_cut_and_where_the_numbers_come_from(tmp_path) -> None:
-    found = readings({"none": 0.5, "r2pe": 0.7})
-    for row, seed in [*found, ("base", 0), ("base", 1)]:
-        run = tmp_path / "runs" / f"seed-{seed}" / "ablation" / row
+    found = readings({"none": 0.5, "r2pe": 0.7}, seeds=(0, 1, 2))
+    for name in ["base", *(f"seed-{seed}/{row}" for row, seed in found)]:
+        run = tmp_path / "runs" / name
         run.mkdir(parents=True)
         (run / "log.jsonl").write_text(
             '{"step": 20, "loss": 1.0, "seconds_per_step": 90.0, "samples_seen": 160}\n'
             '{"step": 40, "loss": 0.5, "seconds_per_step": 90.0, "samples_seen": 320}\n'
         )
         (run / "machine.json").write_text('{"processor": "abacus", "threads": 1, "torch": "x", "device": "cpu"}')
-        (run / "config.yaml").write_text(f"run: {{seed: {seed}}}\n")
-    write_report(found, FORM, "mine", tmp_path / "runs", tmp_path / "out")
+        (run / "config.yaml").write_text(f"run: {{name: {name}}}\n")
+    write_report(found, FORM, "lumosx bench ablation --form mine", tmp_path / "runs", tmp_path / "out")
     page = (tmp_path / "out" / "README.md").read_text()
     assert "Readings that a test made up" in page and "--form mine" in page
-    assert "| none | 0 | 40 | 320 | 0.500 | 1.00 | abacus, cpu |" in page
+    assert "| seed-0/none | 40 | 320 | 0.500 | 1.00 | abacus, cpu |" in page
     assert "R2PE puts more attributes on their owners; placed captions: **yes**, +0.200" in page
-    assert {path.name for path in (tmp_path / "out" / "configs").iterdir()} >= {"none_seed-0.yaml", "base_seed-1.yaml"}
+    assert {path.name for path in (tmp_path / "out" / "configs").iterdir()} >= {"seed-0_none.yaml", "base.yaml"}
     assert (tmp_path / "out" / "ablation.png").read_bytes()[:4] == b"\x89PNG"
