@@ -23,11 +23,12 @@ def command(
     ] = None,
     common: Annotated[bool, typer.Option("--common", help="Compare the cases that both have.")] = False,
 ) -> None:
-    """Compare two runs of the same cases. Exit code 1: B is worse in some metric; its whole 95 % interval says so.
+    """Compare two runs of the same cases. Exit code 1: B is worse in some metric: its whole 95 % interval lies on that
+    side, and p (the runs exchanged case by case) is below 0.05.
 
-    Of metrics that did not change one in twenty shows a change by chance. So for a gate name the few that matter by
-    --metric, and confirm a surprise with other seeds. A clip without a value counts as in the strict means of
-    `bench run`.
+    Of metrics that did not change up to one in twenty shows a change by chance. So for a gate name the few that matter
+    by --metric, and confirm a surprise with other seeds. A clip without a value counts as in the strict means of
+    `bench run`. The cases of --counterfactual are left out.
 
     Example: lumosx bench compare out/before out/after --metric BindAcc --metric ArcSim
     """

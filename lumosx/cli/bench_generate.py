@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ def generate(
 ) -> "Iterator[Item]":
     """The clip of each case and seed, in `folder` as <id>_s<seed>.mp4; those that stand there are not made again.
 
+    The checkpoint is looked up at once, and nothing is made or written before the first clip is asked for.
     A case that the checkpoint cannot make (its words do not bind, or it fails while sampling) has no video, and the
     reason in its `problem`.
 
@@ -30,8 +32,7 @@ def generate(
         InputError: no such checkpoint or device.
     """
     maker = _Maker(checkpoint, device, tuple(seeds), folder)
-    for case in cases:
-        yield from maker.items(case)
+    return chain.from_iterable(map(maker.items, cases))
 
 
 @dataclass

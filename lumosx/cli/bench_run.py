@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lumosx.evaluation.cases import Case
+    from lumosx.evaluation.models import Models
     from lumosx.evaluation.results import Results
     from lumosx.evaluation.runner import Item, Suite
     from lumosx.evaluation.summary import MetricSummary
@@ -23,6 +24,24 @@ ProtocolName = Literal["v1", "release"]
 TaskName = Literal["identity", "subject"]
 EngineName = Literal["local", "ray"]
 T = TypeVar("T")
+
+# By role of `Models`: what is measured by it and not without it.
+GIVES = {
+    "subjects": "all of people and attributes",
+    "phrases": "attributes, objects, BindAcc",
+    "likenesses": "CLIP-I, DINO-I",
+    "words": "CLIP-T",
+    "videos": "ViCLIP-T, ViCLIP-V",
+    "flow": "dynamic_degree",
+    "interpolator": "motion_smoothness",
+    "reader": "unasked_text",
+}
+ASKED: dict[tuple[ProtocolName, TaskName], tuple[str, ...]] = {
+    ("v1", "identity"): ("videos",),
+    ("v1", "subject"): ("phrases", "likenesses", "words", "videos", "flow", "interpolator", "reader"),
+    ("release", "identity"): (),
+    ("release", "subject"): ("subjects", "phrases", "likenesses", "words", "videos", "flow"),
+}
 
 
 @dataclass(frozen=True)
@@ -50,20 +69,20 @@ class Chosen:
 
 def command(
     cases: Annotated[Path, typer.Argument(metavar="CASES", help="Scenes, release folder, manifest, OpenS2V JSON.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results; repeated, a run goes on.")],
-    videos: Annotated[Path | None, typer.Option(metavar="DIR", help="Videos: <id>.mp4 or <id>_s<seed>.mp4.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Of the results; repeated, a run goes on.")],
+    videos: Annotated[Path | None, typer.Option(metavar="DIR", help="With <id>.mp4 or <id>_s<seed>.mp4.")] = None,
     checkpoint: Annotated[str | None, typer.Option(metavar="NAME", help="Make the videos with it first.")] = None,
-    seeds: Annotated[str, typer.Option(metavar="N,N,...", help="Of the videos that --checkpoint makes.")] = "0",
+    seeds: Annotated[str, typer.Option(metavar="N,N", help="Of the videos to be made.")] = "0",
     counterfactual: Annotated[
-        bool, typer.Option("--counterfactual", help="Also each case with its attributes' owners exchanged (BindFlip).")
+        bool, typer.Option("--counterfactual", help="Also with attributes' owners exchanged: BindFlip.")
     ] = False,
-    protocol: Annotated[ProtocolName, typer.Option(help="Ours, or the release's bug for bug.")] = "v1",
-    task: Annotated[TaskName, typer.Option(help="identity: faces alone.")] = "subject",
+    protocol: Annotated[ProtocolName, typer.Option(metavar="NAME", help="v1, or release: theirs bug for bug.")] = "v1",
+    task: Annotated[TaskName, typer.Option(metavar="NAME", help="subject, or identity: faces alone.")] = "subject",
     profile: Annotated[str, typer.Option(metavar="NAME", help="Models: offline, permissive, paper.")] = "offline",
-    model: Annotated[list[str] | None, typer.Option(metavar="ROLE=NAME[:WEIGHTS]", help="Repeatable.")] = None,
+    model: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="ROLE=NAME[:WEIGHTS]. Repeatable.")] = None,
     allow: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A restricted model. Repeatable.")] = None,
-    looks: Annotated[int, typer.Option(min=0, help="Frames of a clip that v1 looks at; 0: all.")] = 16,
-    engine: Annotated[EngineName, typer.Option(help="ray: spread over processes and machines.")] = "local",
+    looks: Annotated[int, typer.Option(min=0, metavar="N", help="Frames of a clip for v1; 0: all.")] = 16,
+    engine: Annotated[EngineName, typer.Option(metavar="NAME", help="local, or ray: on several machines.")] = "local",
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda.")] = "auto",
 ) -> None:
     """Score videos of several people: identity, attributes, who wears what, motion. Killed, it goes on when repeated.
@@ -73,8 +92,9 @@ def command(
     if (videos is None) == (checkpoint is None):
         raise InputError("give either --videos DIR, to score what is there, or --checkpoint NAME, to make videos first")
     numbers = _seeds(seeds)
+    _expect_folder(out)
 
-    from lumosx.evaluation.counterfactual import FLIP, exchanged, with_flips
+    from lumosx.evaluation.counterfactual import FLIP, exchanged, expect_binding, with_flips
     from lumosx.evaluation.readers import read_cases
     from lumosx.evaluation.results import ROWS, write_results
     from lumosx.evaluation.runner import claim, describe_case, digest, score_items
@@ -87,14 +107,17 @@ def command(
     chosen = Chosen(protocol, task, profile, tuple(model or ()), tuple(allow or ()), looks, device)
     strays: list[Path] = []
     if videos is not None:
-        items, strays = _found(videos, read, protocol)
-        suite = chosen.open()
-        claim(out, protocol, task, profile)
+        making, strays = _found(videos, read, protocol)
     else:
         assert checkpoint is not None
-        suite = chosen.open()  # before hours of sampling, to see that it can be
-        claim(out, protocol, task, profile)
-        items = list(_generated(read, numbers, checkpoint, device, out))
+        making = _generated(read, numbers, checkpoint, device, out)
+    suite = chosen.open()  # before hours of sampling, to see that it can be
+    if counterfactual:
+        expect_binding(suite.metrics)
+    if missing := unfilled(protocol, task, suite.models):
+        typer.echo(f"not measured, no model for: {', '.join(missing)}")
+    claim(out, protocol, task, profile)  # last of what may refuse: another run may still take the folder
+    items = list(making)
     (out / ROWS).unlink(missing_ok=True)  # of an earlier run; this one is not finished yet
     spread = chosen.open if engine == "ray" else None
     results = list(_tracked(score_items(items, suite, out, spread), "scoring", len(items)))
@@ -104,6 +127,20 @@ def command(
         results, identity = with_flips(results), {**identity, "metrics": {**suite.metrics, FLIP: True}}
     run = write_results(results, out, identity, profile=profile, source=source, digests=digests, strays=strays)
     _show(run, out)
+    if not run.card["rows"]["ok"]:
+        typer.echo(f"no clip could be scored; {out / ROWS} says why", err=True)
+        raise typer.Exit(1)
+
+
+def unfilled(protocol: ProtocolName, task: TaskName, models: "Models") -> list[str]:
+    """The roles that a protocol's task asks for and that no model has, each with what is not measured for it."""
+    return [f"{role} ({GIVES[role]})" for role in ASKED[protocol, task] if not getattr(models, role)]
+
+
+def _expect_folder(out: Path) -> None:
+    for path in (out, *out.parents):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"--out {out}: {path} is a file; choose a folder")
 
 
 def _seeds(text: str) -> list[int]:
@@ -131,10 +168,11 @@ def _found(folder: Path, cases: "list[Case]", protocol: ProtocolName) -> "tuple[
 
 
 def _generated(cases: "list[Case]", seeds: list[int], checkpoint: str, device: str, out: Path) -> "Iterator[Item]":
+    """The clips as they are made; a checkpoint that there is not is refused at once."""
     from lumosx.cli.bench_generate import generate
 
     items = generate(cases, seeds, checkpoint, device, out / "videos")
-    yield from _tracked(items, "sampling", len(cases) * len(seeds))
+    return _tracked(items, "sampling", len(cases) * len(seeds))
 
 
 def _tracked(steps: Iterable[T], label: str, total: int) -> Iterator[T]:
@@ -154,7 +192,7 @@ def _show(run: "Results", out: Path) -> None:
     if len(groups) > 1:
         Console().print(_table_of_groups(dict(groups)))
     card = run.card
-    typer.echo("strict: over all clips; one without a value counts 0, or, where less is better (<), as the worst")
+    typer.echo("strict: over all clips; one without a value counts as the worst, and of binding as missing alone")
     if card["missing"]:
         typer.echo(f"no video: {_some(card['missing'])}")
     if card["errors"]:
@@ -168,8 +206,6 @@ def _show(run: "Results", out: Path) -> None:
         typer.echo(f"not for commercial use: {', '.join(restricted)}")
     typer.echo(f"wrote {out}: results.parquet, card.json")
     typer.echo(f"`lumosx bench report {out} --html report.html` shows them")
-    if not card["rows"]["ok"]:
-        raise RuntimeError("no clip could be scored")
 
 
 def _some(names: list[str]) -> str:

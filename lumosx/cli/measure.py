@@ -182,4 +182,6 @@ def _tables(found: "list[Score]") -> "Iterator[Table]":
 
 
 def _text(share: "Estimate | None") -> str:
-    return "-" if share is None else f"{share.mean:.3f}\n{share.low:.2f}-{share.high:.2f}"
+    if share is None:
+        return "-"
+    return f"{share.mean:.3f}\n" + (f"{share.low:.2f}-{share.high:.2f}" if share.bounded else "?")

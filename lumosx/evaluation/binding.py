@@ -17,6 +17,7 @@ import torch
 
 from lumosx.data.keyed import keyed_generator
 from lumosx.data.rows import scattered
+from lumosx.evaluation.results import plain
 from lumosx.playground import Reading, Truth, World, read_clip
 from lumosx.playground.estimate import Estimate, estimate
 from lumosx.playground.wearing import Verdict
@@ -127,8 +128,9 @@ class Score:
     attribute_likeness: Estimate | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON, the condition's name as `condition` and its settings beside it."""
-        data = asdict(self)
+        """Plain data for JSON, the condition's name as `condition` and its settings beside it. The ends of an endless
+        interval are None."""
+        data = plain(asdict(self))
         condition = data.pop("condition")
         return {"condition": condition.pop("name"), **condition, **data}
 

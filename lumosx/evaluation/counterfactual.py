@@ -10,7 +10,7 @@ A prompt that describes an attribute beside its word cannot be told from here: s
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -81,6 +81,15 @@ def exchanged(cases: Sequence[Case]) -> list[Case]:
     if not found:
         raise InputError("no case has a counterfactual: two of its people would have attributes of one word")
     return found
+
+
+def expect_binding(metrics: Collection[str]) -> None:
+    """Raises InputError where these metrics of a run do not give `BindFlip` what it is made of."""
+    if ACCURACY not in metrics:
+        raise InputError(
+            "--counterfactual needs a model that finds phrases and one that compares pictures; "
+            "name them by --model phrases=NAME and --model likenesses.METRIC=NAME"
+        )
 
 
 def with_flips(results: Sequence[CaseResult]) -> list[CaseResult]:

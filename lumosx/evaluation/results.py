@@ -80,6 +80,11 @@ class Results:
         return self.card["metrics"]
 
     @property
+    def misses(self) -> dict[str, float]:
+        """What a clip without a value counts in metrics in which it is not the worst."""
+        return self.card.get("misses", {})
+
+    @property
     def name(self) -> str:
         """Of the protocol and task, as people call them."""
         return f"protocol {self.card['protocol']}, version {self.card['version']}, {self.card['task']} task"
@@ -143,7 +148,7 @@ def write_results(
     """Writes the rows and the card of a finished run, the rows last: where they stand, the run is finished.
 
     Args:
-        identity: of `Suite`: protocol, version, task, looks, metrics and models.
+        identity: of `Suite`: protocol, version, task, looks, metrics, misses and models.
         profile: the name that the models were chosen by.
         source: where the cases are from.
         digests: sha256 of the content of each case, missing ones included.

@@ -24,7 +24,7 @@ from lumosx.evaluation.evidence import FRAMES, Evidence
 from lumosx.evaluation.models import Models
 from lumosx.evaluation.protocols import MEASURE, Protocol, Task, measures
 from lumosx.evaluation.results import CaseResult, plain, stored_path
-from lumosx.evaluation.scores import Measure, Score
+from lumosx.evaluation.scores import Measure, Partitioned, Score, Status, nothing_for
 from lumosx.files import clear_leftovers, sha256_of, write_json
 from lumosx.scene.images import ImageError
 
@@ -66,11 +66,17 @@ class Suite:
         return {name: more for measure in self.measures for name, more in measure.metrics.items()}
 
     @cached_property
+    def misses(self) -> dict[str, float]:
+        """What a clip without a value counts in metrics in which it is not the worst (`Partitioned`)."""
+        stating = (measure for measure in self.measures if isinstance(measure, Partitioned))
+        return {name: value for measure in stating for name, value in measure.misses.items()}
+
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What scores depend on besides the clip and its case, as plain data."""
         cards = {role: card.to_dict() for role, card in self.models.cards().items()}
         stated = {"protocol": self.protocol, "version": MEASURE[self.protocol], "task": self.task, "looks": self.looks}
-        return {**stated, "metrics": self.metrics, "models": cards}
+        return {**stated, "metrics": self.metrics, "misses": self.misses, "models": cards}
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ def score_items(
     clear_leftovers(out / CLIPS)
     jobs = []
     for item in items:
-        known = _without_video(item, suite.metrics)
+        known = _without_video(item, suite.measures)
         if known is None:
             job = _Job(item, _fingerprint(item, suite))
             known = _finished(job, out)
@@ -152,7 +158,8 @@ def score_items(
     from lumosx.evaluation.ray_engine import map_with_ray
 
     for number, result in map_with_ray(jobs, lambda: _Scorer(spread(), out)):
-        yield result or _result(jobs[number].item, _errors(suite.metrics, DIED))
+        item = jobs[number].item
+        yield result or _result(item, _without_value(item.case, suite.measures, "error", DIED))
 
 
 def score_video(
@@ -165,20 +172,19 @@ def score_video(
     looks: int = FRAMES,
 ) -> CaseResult:
     """All metrics of one clip. What goes wrong in a measure is the error of its metrics alone, and of all metrics
-    where the video cannot be read; nothing is raised."""
+    where the video cannot be read, but of those that the case has nothing for; nothing is raised."""
     start = time.perf_counter()
     scores: list[Score] = []
     try:
         evidence = Evidence(case, VideoFile(video).clip, models, looks=looks)
     except Exception as error:  # decoders raise what they like
-        names = [name for measure in measures for name in measure.metrics]
-        scores = _errors(names, described(error, "video"))
+        scores = _without_value(case, measures, "error", described(error, "video"))
     else:
         for measure in measures:
             try:
                 scores += _checked(measure.metrics, measure(case, evidence.clip, evidence))
             except Exception as error:
-                scores += _errors(measure.metrics, described(error, type(measure).__name__))
+                scores += _without_value(case, [measure], "error", described(error, type(measure).__name__))
     return replace(_result(Item(case, seed, video), scores), seconds=time.perf_counter() - start)
 
 
@@ -214,13 +220,13 @@ class _Scorer:
         return result
 
 
-def _without_video(item: Item, metrics: Mapping[str, bool]) -> CaseResult | None:
+def _without_video(item: Item, measures: Sequence[Measure]) -> CaseResult | None:
     """The result of an item that has no video; None of one that has."""
     if item.video is not None:
         return None
     if item.problem is not None:
-        return _result(item, _errors(metrics, item.problem))
-    return _result(item, [Score(name, None, "missing", {"why": "there is no video of it"}) for name in metrics])
+        return _result(item, _without_value(item.case, measures, "error", item.problem))
+    return _result(item, _without_value(item.case, measures, "missing", {"why": "there is no video of it"}))
 
 
 def _finished(job: _Job, out: Path) -> CaseResult | None:
@@ -289,5 +295,10 @@ def _plain(score: Score) -> Score:
     return replace(score, value=value, detail=plain(score.detail))
 
 
-def _errors(metrics: Iterable[str], problem: Mapping[str, str]) -> list[Score]:
-    return [Score(name, None, "error", dict(problem)) for name in metrics]
+def _without_value(case: Case, measures: Iterable[Measure], status: Status, detail: Mapping[str, str]) -> list[Score]:
+    """All metrics of a clip that nothing is known of: of one status, but for those that the case has nothing for."""
+    scores = []
+    for measure in measures:
+        nothing = nothing_for(measure, case)
+        scores += [nothing.get(name) or Score(name, None, status, dict(detail)) for name in measure.metrics]
+    return scores

@@ -1,7 +1,7 @@
 """Scores: what a measure says about one clip of one case, and the interface of all measures."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip
@@ -44,3 +44,29 @@ class Measure(Protocol):
     def metrics(self) -> dict[str, bool]: ...
 
     def __call__(self, case: Case, clip: Clip, evidence: Evidence) -> list[Score]: ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A measure with metrics that some cases have nothing for, whatever their clips show."""
+
+    def nothing_for(self, case: Case) -> list[Score]:
+        """`not_applicable` for each such metric, by the case alone."""
+        ...
+
+
+@runtime_checkable
+class Partitioned(Protocol):
+    """A measure with rates that share out one whole, so that a clip without a value can count in one of them alone.
+
+    `misses`: by metric what such a clip counts in a strict mean, for those in which it is not the worst.
+    """
+
+    @property
+    def misses(self) -> dict[str, float]: ...
+
+
+def nothing_for(measure: Measure, case: Case) -> dict[str, Score]:
+    """The scores, by metric, that a case has of a measure without any clip."""
+    scores = measure.nothing_for(case) if isinstance(measure, Selective) else []
+    return {score.metric: score for score in scores}

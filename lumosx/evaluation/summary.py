@@ -2,6 +2,18 @@
 
 Two means of each metric. The strict one is over all clips that should be there: a model cannot raise it by failing on
 hard cases. The measured one is over the clips that have a value, and says what those look like.
+
+In a strict mean a clip without a value, missing or failed, counts
+
+- 0 where more is better;
+- where less is better as much as the worst clip that is there, and 1 at least;
+- what its measure states (`Results.misses`) in rates that share out one whole. Of binding, all attributes of such a
+  clip are `missing`: it counts 1 there and 0 in swap, leak, dominance, drop and duplicate, so that with BindAcc the
+  rates add up to 1 as they do for clips that are there. Those five can fall by failing; `missing` and BindAcc show it;
+- nothing in metrics that its case has nothing for, such as binding where one person is asked for.
+
+Counterfactual twins (`lumosx.evaluation.counterfactual`) are asked for something unusual on purpose. They have a group
+of their own and count in no other.
 """
 
 from collections import defaultdict
@@ -10,10 +22,11 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from lumosx.errors import InputError
+from lumosx.evaluation.counterfactual import SUFFIX
 from lumosx.evaluation.results import Results, Row
 from lumosx.playground.estimate import Estimate, estimate
 
-ALL = "all"
+ALL, EXCHANGED = "all", "owners exchanged"
 
 
 @dataclass(frozen=True)
@@ -41,17 +54,22 @@ def expect_same_protocol(runs: Iterable[Results]) -> None:
         raise InputError(f"scores of {' and of '.join(names)} do not compare; give each a table of its own")
 
 
-def strict_value(row: Row, more_is_better: bool, worst: float) -> float:
-    """What a clip counts in a strict mean: without a value 0 where more is better, else `worst`."""
-    if row.value is not None:
-        return row.value
-    return 0.0 if more_is_better else worst
+def miss_value(run: Results, metric: str, rows: Iterable[Row]) -> float:
+    """What a clip without a value counts in the strict mean of a metric.
+
+    Args:
+        rows: of that metric, of all runs that are compared: where less is better it counts as the worst of them, and 1
+            at least, as all rates can be that bad.
+    """
+    if metric in run.misses:
+        return run.misses[metric]
+    return 0.0 if run.metrics[metric] else max([1.0, *(row.value for row in rows if row.value is not None)])
 
 
-def worst_value(rows: Iterable[Row]) -> float:
-    """What a missing clip counts where less is better: as much as the worst clip that is there, and 1 at least, as all
-    rates can be that bad."""
-    return max([1.0, *(row.value for row in rows if row.value is not None)])
+def twins(run: Results) -> set[str]:
+    """The counterfactual twins among the cases of a run: those that are there beside their originals."""
+    cases = run.card["cases"]["digests"]
+    return {case for case in cases if case.endswith(SUFFIX) and case.removesuffix(SUFFIX) in cases}
 
 
 def applicable(rows: Sequence[Row]) -> list[Row]:
@@ -71,13 +89,15 @@ def groups_of(row: Row) -> list[str]:
 
 
 def summarise(run: Results) -> dict[str, list[MetricSummary]]:
-    """Every metric over each group: all cases, and by number of people. Under the release's protocol its own groups,
-    which go by the names of the cases and count some twice."""
+    """Every metric over each group: all cases, by number of people, and counterfactual twins apart from both. Under the
+    release's protocol its own groups, which go by the names of the cases and count some twice."""
     groups: dict[str, list[Row]] = defaultdict(list)
+    apart = twins(run)
     for row in run.rows:
-        for group in groups_of(row):
+        for group in [EXCHANGED] if row.case in apart else groups_of(row):
             groups[group].append(row)
-    return {group: list(_summaries(run, groups[group])) for group in sorted(groups, key=lambda g: (g[:1].isdigit(), g))}
+    order = sorted(groups, key=lambda group: (group == EXCHANGED, group[:1].isdigit(), group))
+    return {group: list(_summaries(run, groups[group])) for group in order}
 
 
 def _summaries(run: Results, rows: Sequence[Row]) -> Iterator[MetricSummary]:
@@ -86,11 +106,11 @@ def _summaries(run: Results, rows: Sequence[Row]) -> Iterator[MetricSummary]:
         by_metric[row.metric].append(row)
     for metric, more in run.metrics.items():
         concerned = applicable(by_metric[metric])
-        worst = worst_value(concerned)
+        miss = miss_value(run, metric, concerned)
         strict: dict[str, list[float]] = defaultdict(list)
         measured: dict[str, list[float]] = defaultdict(list)
         for row in concerned:
-            strict[row.case].append(strict_value(row, more, worst))
+            strict[row.case].append(miss if row.value is None else row.value)
             if row.value is not None:
                 measured[row.case].append(row.value)
         statuses = [row.status for row in concerned]

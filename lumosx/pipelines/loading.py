@@ -39,7 +39,8 @@ def resolve_folder(name_or_path: str | Path, download: Any) -> Path:
         try:
             return Path(download(str(name_or_path)))
         except (OSError, ValueError, HfHubHTTPError, HFValidationError) as hub_error:
-            raise InputError(f"{error}. Nor was it found on the Hugging Face hub: {hub_error}") from hub_error
+            reason = hub_error.__cause__ or hub_error  # diffusers wraps it in advice on its own arguments
+            raise InputError(f"{error}. Nor was it found on the Hugging Face hub: {reason}") from hub_error
 
 
 def importable_classes(index: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,10 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +21,9 @@ import bench_fakes as fakes
 
 from lumosx.cli import bench_run
 from lumosx.cli import main as cli
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.results import Results, read_results, write_rows
+from lumosx.evaluation.runner import Suite
 from lumosx.files import write_json
 from lumosx.pipelines import LumosXPipeline, Result
 from lumosx.scene import Scene
@@ -62,13 +67,15 @@ def lumosx(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.stdout
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """What the program says when it refuses the arguments."""
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 2
+) -> str:
+    """What the program says when it refuses the arguments, or fails."""
     monkeypatch.setattr(sys, "argv", ["lumosx", *map(str, arguments)])
     monkeypatch.setenv("LUMOSX_DEBUG", "0")
     with pytest.raises(SystemExit) as caught:
         cli.main()
-    assert caught.value.code == 2
+    assert caught.value.code == code
     return capsys.readouterr().err
 
 
@@ -137,6 +144,93 @@ def test_videos_that_fit_no_case_are_refused(
     said = refused(monkeypatch, capsys, *BENCH, cases, "--videos", videos, "--out", tmp_path / "out")
     assert "no video of any case; it holds other_s0.mp4, and a video of the first case would be c0.mp4" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_when_no_clip_can_be_scored_the_run_has_failed(
+    cases: Path, measure: fakes.Brightness, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    for name in NAMES:
+        (videos / f"{name}_s0.mp4").write_bytes(b"no video")
+    said = refused(monkeypatch, capsys, *BENCH, cases, "--videos", videos, "--out", out, code=1)
+    assert f"no clip could be scored; {out / 'results.parquet'} says why" in said
+    assert "LUMOSX_DEBUG" not in said
+    assert len(read_results(out).card["errors"]) >= len(NAMES)
+
+
+def test_results_do_not_go_into_a_file(
+    cases: Path, measure: fakes.Brightness, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    taken = tmp_path / "out"
+    taken.write_text("mine")
+    for out in (taken, taken / "scores"):
+        said = refused(monkeypatch, capsys, *BENCH, cases, "--videos", clips(tmp_path / "videos"), "--out", out)
+        assert f"--out {out}: {taken} is a file; choose a folder" in said
+    assert taken.read_text() == "mine" and measure.scored == []
+
+
+def test_a_checkpoint_that_is_not_there_leaves_the_folder_to_others(
+    cases: Path, measure: fakes.Brightness, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def download(name: str) -> str:
+        raise OSError("pass local_files_only=False; see the stacktrace above") from ConnectionError("no route")
+
+    monkeypatch.setattr(LumosXPipeline, "download", download)
+    for name in ("lumosx-tinny", "somebody/lumosx-tinny"):
+        said = refused(monkeypatch, capsys, *BENCH, cases, "--checkpoint", name, "--out", tmp_path / "out")
+        assert f"checkpoint {name}: no file or folder. Checkpoints that exist: " in said
+        assert "local_files_only" not in said and "stacktrace" not in said
+    assert "Nor was it found on the Hugging Face hub: no route" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_counterfactual_without_what_measures_binding_is_refused_before_scoring(
+    cases: Path, measure: fakes.Brightness, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    subjects = [
+        {"id": who, "word": who, "face": f"c{n}.png", "attributes": [{"word": "hat", "image": f"c{n + 2}.png"}]}
+        for n, who in enumerate(("man", "woman"))
+    ]
+    scene = {"lumosx": 1, "id": "pair", "prompt": "A man in a hat and a woman in a hat.", "subjects": subjects}
+    (cases / "pair.yaml").write_text(json.dumps(scene))
+    arguments = [
+        *BENCH,
+        cases / "pair.yaml",
+        "--videos",
+        clips(tmp_path / "videos", ["pair"]),
+        "--out",
+        tmp_path / "out",
+    ]
+    said = refused(monkeypatch, capsys, *arguments, "--counterfactual")
+    assert "--counterfactual needs a model that finds phrases and one that compares pictures" in said
+    assert measure.scored == [] and not (tmp_path / "out").exists()
+
+
+def test_what_no_model_measures_is_said(cases: Path, measure: fakes.Brightness, tmp_path: Path) -> None:
+    code, shown = lumosx(*BENCH, cases, "--videos", clips(tmp_path / "videos"), "--out", tmp_path / "out")
+    said = " ".join(shown.split())
+    assert code == 0 and "not measured, no model for: phrases (" in said and "words (CLIP-T), videos (ViCLIP-T" in said
+
+
+@pytest.mark.parametrize(("protocol", "task"), bench_run.ASKED)
+def test_a_role_is_asked_for_if_metrics_go_without_it(
+    protocol: bench_run.ProtocolName, task: bench_run.TaskName
+) -> None:
+    model: Any = SimpleNamespace(card=fakes.card("some model"))
+    roles: dict[str, Any] = {role.name: model for role in fields(Models)}
+    roles |= {"identities": {"ArcSim": model}, "likenesses": {"CLIP-I": model}}
+    full = Suite.of(protocol, task, Models(**roles))
+    assert bench_run.unfilled(protocol, task, full.models) == []
+    for role in roles.keys() - {"faces", "identities"}:
+        without = Suite.of(protocol, task, Models(**{**roles, role: {} if role == "likenesses" else None}))
+        missing = bench_run.unfilled(protocol, task, without.models)
+        assert bool(missing) == (without.metrics.keys() < full.metrics.keys()), role
+        assert [each.split()[0] for each in missing] == ([role] if missing else [])
 
 
 class GreyPipeline:
@@ -251,9 +345,12 @@ def test_compare_refuses_what_does_not_compare(
     assert "holds no finished results" in refused(monkeypatch, capsys, "bench", "compare", a, b)
 
 
-def test_help_fits_a_screen_and_says_what_many_metrics_do() -> None:
-    for command in ("run", "compare"):
-        code, shown = lumosx("bench", command, "--help")
-        assert code == 0 and len(shown.splitlines()) <= 50
-        assert "Example: lumosx bench" in shown
-    assert "one in twenty" in shown
+@pytest.mark.parametrize("command", ["run", "report", "compare", "ablation", "attention"])
+def test_help_fits_a_screen_of_80_columns(command: str) -> None:
+    result = CliRunner().invoke(cli.app, ["bench", command, "--help"], env={"COLUMNS": "80"})
+    assert result.exit_code == 0 and len(result.output.splitlines()) <= 40, result.output
+    assert "Example: lumosx bench" in result.output
+
+
+def test_help_says_what_many_metrics_do() -> None:
+    assert "one in twenty" in lumosx("bench", "compare", "--help")[1]

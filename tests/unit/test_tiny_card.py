@@ -67,6 +67,12 @@ def test_rows_hold_what_was_measured(tables: ModuleType) -> None:
     assert [cell[:5] for cell in second.split(" | ")[1:]] == ["0.250", "0.000", "0.000", "0.000", "0.700", "0.800"]
 
 
+def test_an_interval_without_ends_is_a_question(tables: ModuleType) -> None:
+    text = tables.figures(measured(outcomes(Condition("placed", 2, **GENERATION), wrong=0)), GENERATION, 1.0)
+    likenesses = line_of(text, "| two people, placed |", 1).rstrip(" |").split(" | ")[-2:]
+    assert likenesses == ["0.700 (?)", "0.800 (?)"]
+
+
 def test_only_what_the_checkpoint_does_by_itself_is_its_figure(tables: ModuleType) -> None:
     own = Condition("placed", 2, **GENERATION)
     report = measured(outcomes(own, wrong=0), outcomes(replace(own, steps=20), wrong=8))

@@ -37,10 +37,15 @@ class IdentityMeasure:
         likeness = {name + end: True for name in self.encoders for end in ("", SEEN)}
         return {**likeness, RECALL: True, PRECISION: True, EXTRA: False}
 
+    def nothing_for(self, case: Case) -> list[Score]:
+        """All metrics of a case without faces."""
+        names = [] if case.faces else self.metrics
+        return [not_applicable(metric, "no subject has a picture of its face") for metric in names]
+
     def __call__(self, case: Case, clip: Clip, evidence: Evidence) -> list[Score]:
         """Raises ImageError where a reference picture cannot be read."""
-        if not case.faces:
-            return [not_applicable(metric, "no subject has a picture of its face") for metric in self.metrics]
+        if nothing := self.nothing_for(case):
+            return nothing
         looks = {"looks": len(evidence.frames), "frames": len(clip.frames)}
         likeness = [
             score

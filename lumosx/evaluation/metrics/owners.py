@@ -62,16 +62,27 @@ class OwnersMeasure:
             return {}
         return {ACCURACY: True, ACCURACY + SEEN: True, **dict.fromkeys((*RATES, DUPLICATE), False)}
 
+    @property
+    def misses(self) -> dict[str, float]:
+        """Of a clip that is not there every attribute is missing, and nothing else became of any."""
+        return {metric: 0.0 for metric in self.metrics if metric in (*RATES, DUPLICATE) and metric != "missing"}
+
+    def nothing_for(self, case: Case) -> list[Score]:
+        """All metrics of a case in which nothing has another place to be."""
+        if len(case.faces) < 2:
+            return self._nothing("fewer than two people with a picture of their face")
+        if not any(attribute.subject in case.faces for attribute in case.attributes()):
+            return self._nothing("no attribute with a picture of somebody with a picture of the face")
+        return []
+
     def __call__(self, case: Case, clip: Clip, evidence: Evidence) -> list[Score]:
         """A score for each of `metrics`, all that explains them in the detail of BindAcc."""
         if self.encoder is None:
             return []
+        if nothing := self.nothing_for(case):
+            return nothing
         people = list(case.faces)
         attributes = [a for a in case.attributes() if a.subject in people]
-        if len(people) < 2:
-            return self._nothing("fewer than two people with a picture of their face")
-        if not attributes:
-            return self._nothing("no attribute with a picture of somebody with a picture of the face")
         references = self.encoder.embed([a.picture() for a in attributes])
         outfits = Outfits(
             people=len(people),

@@ -57,21 +57,35 @@ class SubjectMeasure:
         ends = ("", SEEN, *KINDS.values()) if models.phrases else (KINDS["background"],)
         self.metrics = {name + end: True for name in resemblances(models) for end in ends}
 
+    def nothing_for(self, case: Case) -> list[Score]:
+        """The kinds that the case does not have, and all of a metric that it has no entity for."""
+        scores = [s for metric in resemblances(self.models) for s in _nothing(metric, self._asked(metric, case))]
+        return [score for score in scores if score.metric in self.metrics]
+
     def __call__(self, case: Case, clip: Clip, evidence: Evidence) -> list[Score]:
         """Raises ImageError where a reference picture cannot be read."""
-        entities = [r for r in case.references if r.kind != "face" and (r.subject is None or r.subject in case.faces)]
+        entities = _entities(case)
         left_out = [r.id for r in case.references if r.kind == "attribute" and r not in entities]
         spread = np.linspace(0, len(evidence.frames) - 1, self.frames).round().astype(int)
         looks = list(dict.fromkeys(spread.tolist()))
         sights = _sights(entities, evidence, looks)
         scores = []
         for metric, values in resemblance(self.models, sights).items():
-            asked = [r for r in entities if r.image is not None or metric not in self.models.likenesses]
+            asked = self._asked(metric, case)
             by_entity: dict[str, dict[int, float]] = {r.id: {} for r in asked}
             for (entity, look), value in values.items():
                 by_entity[entity][look] = value
             scores += _scores(metric, asked, by_entity, {"looks": looks, "left_out": left_out})
-        return [score for score in scores if score.metric in self.metrics]
+        given = {score.metric: score for score in scores}
+        return [given[metric] for metric in self.metrics]
+
+    def _asked(self, metric: str, case: Case) -> list[CaseReference]:
+        """What a metric is of: likeness to a picture of what has one."""
+        return [r for r in _entities(case) if r.image is not None or metric not in self.models.likenesses]
+
+
+def _entities(case: Case) -> list[CaseReference]:
+    return [r for r in case.references if r.kind != "face" and (r.subject is None or r.subject in case.faces)]
 
 
 def resemblance(models: Models, sights: Mapping[Key, Sight]) -> dict[str, dict[Key, float]]:
@@ -172,14 +186,19 @@ def _scores(
 ) -> list[Score]:
     """The headline, what is seen of it, and each kind."""
     count = len(detail["looks"])
+    scores = _nothing(metric, asked)
     if asked:
-        scores = score_looks(metric, values, count, detail)
-    else:
-        scores = [not_applicable(metric + end, "no attribute, object or background to compare") for end in ("", SEEN)]
+        scores += score_looks(metric, values, count, detail)
     for kind, end in KINDS.items():
         own = {r.id: values[r.id] for r in asked if r.kind == kind}
         if own:
             scores.append(score_looks(metric + end, own, count, detail)[0])
-        else:
-            scores.append(not_applicable(metric + end, f"no {kind} to compare"))
     return scores
+
+
+def _nothing(metric: str, asked: Sequence[CaseReference]) -> list[Score]:
+    """What of a metric has nothing to compare."""
+    ends = () if asked else ("", SEEN)
+    all_kinds = [not_applicable(metric + end, "no attribute, object or background to compare") for end in ends]
+    kinds = {kind: end for kind, end in KINDS.items() if all(r.kind != kind for r in asked)}
+    return [*all_kinds, *(not_applicable(metric + end, f"no {kind} to compare") for kind, end in kinds.items())]

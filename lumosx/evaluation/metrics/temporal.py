@@ -82,11 +82,15 @@ class TemporalMeasure:
         smoothness = [_smoothness_name(models.interpolator)] if models.interpolator else []
         self.metrics = dict.fromkeys([*self._encoders, *smoothness, self._face], True)
 
+    def nothing_for(self, case: Case) -> list[Score]:
+        """Face consistency of a case without faces."""
+        return [] if case.faces else [not_applicable(self._face, "no subject has a picture of its face")]
+
     def __call__(self, case: Case, clip: Clip, evidence: Evidence) -> list[Score]:
         scores = [_consistency(name, encoder, clip) for name, encoder in self._encoders.items()]
         if self._interpolator:
             scores.append(_smoothness(self._interpolator, clip))
-        return [*scores, _face_consistency(self._face, evidence)]
+        return [*scores, *(self.nothing_for(case) or [_face_consistency(self._face, evidence)])]
 
 
 def _consistency_name(key: str) -> str:
@@ -115,8 +119,6 @@ def _smoothness(interpolator: Interpolator, clip: Clip) -> Score:
 
 def _face_consistency(metric: str, evidence: Evidence) -> Score:
     looks = len(evidence.frames)
-    if not evidence.case.faces:
-        return not_applicable(metric, "no subject has a picture of its face")
     if looks < 2:
         return not_applicable(metric, "one frame has nothing to be consistent with")
     values = {

@@ -4,6 +4,7 @@ The verdicts are a partition, so that each kind of fault moves its own rate. Tab
 between attributes [attributes, attributes]; people are counted from 0.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +18,9 @@ Verdict = Literal["right", "swap", "leak", "dominance", "drop", "missing"]
 missing: its owner is not in the clip.
 dominance: worn by two people or more.
 right: worn by its owner alone.
-swap: worn by somebody else alone, and following from each wearer what was his leads back to the owner: two people have
-    exchanged, or more have gone round in a circle.
+swap: worn by somebody else alone, and following from each wearer what was his of that slot leads back to the owner:
+    two people have exchanged their tops, or more have passed theirs on in a circle. A top one way and trousers the
+    other way are two leaks.
 leak: worn by somebody else alone otherwise.
 drop: worn by nobody, and its owner wears nobody else's in its place.
 
@@ -99,10 +101,13 @@ class Outfits:
     def judge(self, present: np.ndarray, worn: np.ndarray) -> list[Verdict]:
         """The verdict on every attribute; `present`: bool [people], who is in the clip."""
         wearers = [np.flatnonzero(column) for column in worn.T]
-        moved = {(owner, int(who[0])) for owner, who in zip(self.owners, wearers, strict=True) if len(who) == 1}
+        moved = defaultdict[str, set[tuple[int, int]]](set)  # by slot, from whom to whom
+        for owner, slot, who in zip(self.owners, self.slots, wearers, strict=True):
+            if len(who) == 1:
+                moved[slot].add((owner, int(who[0])))
         verdicts: list[Verdict | None] = [
-            _verdict(owner, bool(present[owner]), who.tolist(), moved)
-            for owner, who in zip(self.owners, wearers, strict=True)
+            _verdict(owner, bool(present[owner]), who.tolist(), moved[slot])
+            for owner, slot, who in zip(self.owners, self.slots, wearers, strict=True)
         ]
         return [
             found or _crowded_out(np.flatnonzero(self.rivals[i] & worn[self.owners[i]]), verdicts)
@@ -111,7 +116,7 @@ class Outfits:
 
 
 def _verdict(owner: int, present: bool, wearers: list[int], moved: set[tuple[int, int]]) -> Verdict | None:
-    """The verdict on what somebody wears; None on what nobody does."""
+    """The verdict on what somebody wears; None on what nobody does. `moved`: of the attribute's slot."""
     if not present:
         return "missing"
     if len(wearers) > 1:

@@ -76,13 +76,18 @@ def similarity_names(encoder: VideoEncoder) -> tuple[str, str]:
     return named("ViCLIP-T", name, "VideoCLIP-XL", "VideoSim-T"), named("ViCLIP-V", name, "VideoCLIP-XL", "VideoSim-V")
 
 
+def without_truth(metric: str) -> Score:
+    """Likeness to a ground truth that there is none of."""
+    return not_applicable(metric, "the case has no ground truth")
+
+
 def similarities(encoder: VideoEncoder, prompt: str, frames: np.ndarray, truth: np.ndarray | None) -> list[Score]:
     """cos(prompt, clip) and cos(ground truth, clip). Frames are uint8 [F, H, W, 3]."""
     text, video = similarity_names(encoder)
     clip = encoder.embed_video(frames)
     scores = [Score(text, float(encoder.embed_text(prompt) @ clip))]
     if truth is None:
-        return [*scores, not_applicable(video, "the case has no ground truth")]
+        return [*scores, without_truth(video)]
     return [*scores, Score(video, float(encoder.embed_video(truth) @ clip))]
 
 
@@ -113,6 +118,10 @@ class WholeMeasure:
         if models.flow:
             names += _motion_names(models.flow)
         self.metrics = dict.fromkeys(names, True)
+
+    def nothing_for(self, case: Case) -> list[Score]:
+        """ViCLIP-V of a case without ground truth."""
+        return [without_truth(similarity_names(self._videos)[1])] if self._videos and case.truth is None else []
 
     def __call__(self, case: Case, clip: Clip, evidence: Evidence) -> list[Score]:
         scores: list[Score] = []

@@ -239,3 +239,9 @@ def test_figures_are_plain_json() -> None:
     stated = {key: data[key] for key in ("condition", "subjects", "steps", "solver", "cfg")}
     assert stated == {"condition": "unplaced", "subjects": 3, "steps": 10, "solver": "euler", "cfg": 1.5}
     assert data["all_right"].keys() == {"mean", "low", "high", "n"} and data["all_right"]["n"] == 5
+
+
+def test_of_one_clip_likeness_has_no_interval_and_its_figures_are_json() -> None:
+    data = score(PLACED, [replace(OUTCOMES[0], identity=[0.884])]).to_dict()
+    assert data["identity"] == {"mean": 0.884, "low": None, "high": None, "n": 1}
+    assert "Infinity" not in json.dumps(data)

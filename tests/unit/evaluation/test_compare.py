@@ -45,6 +45,21 @@ def test_noise_is_taken_for_a_change_about_as_often_as_it_says() -> None:
     assert changed <= 4  # of 20 at 5 %: more than 4 happens three times in a thousand
 
 
+def test_of_few_cases_noise_is_no_change_though_intervals_are_too_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lumosx.evaluation.compare.RESAMPLES", 999)
+    found = [difference(drawn(12, 0, n), drawn(12, 0, n + 1)) for n in range(4000, 4400, 2)]
+    flagged = sum(each.verdict != "no difference" for each in found)
+    assert 0 < flagged <= 16  # 8 % of 200
+    assert sum(not each.low <= 0 <= each.high for each in found) > flagged
+
+
+@pytest.mark.parametrize(
+    ("low", "p", "verdict"), [(0.1, 0.049, "better"), (0.1, 0.05, "no difference"), (-0.1, 0.01, "no difference")]
+)
+def test_a_verdict_needs_the_interval_and_the_test(low: float, p: float, verdict: str) -> None:
+    assert Difference("m", True, 0.1, 0.3, 0.2, low, 0.3, p, 8).verdict == verdict
+
+
 def test_interval_and_p_are_those_of_plain_resampling() -> None:
     """Written differently: case by case in plain Python, with random numbers of its own."""
     first, second = drawn(25, 0, 5), drawn(25, 0.02, 6)
@@ -89,6 +104,28 @@ def test_who_loses_clips_is_worse() -> None:
     assert difference(first, lost).verdict == "worse"
     rates = {key: 0.0 for key in first}
     assert difference(rates, {**rates, **{k: "error" for k in list(rates)[:10]}}, more=False).verdict == "worse"
+
+
+def test_who_loses_clips_is_worse_in_what_they_count_in_alone() -> None:
+    full = {key: 0.25 for key in drawn(20, 0, 1)}
+    lost = {key: "missing" if index % 2 else value for index, (key, value) in enumerate(full.items())}
+    first, second = (
+        fakes.make_results(
+            {"swap": clips, "missing": clips}, metrics={"swap": False, "missing": False}, misses={"swap": 0.0}
+        )
+        for clips in (full, lost)
+    )
+    swap, missing = compare(first, second).differences
+    assert (swap.second, missing.second) == (pytest.approx(0.25 / 2), pytest.approx((0.25 + 1) / 2))
+    assert missing.verdict == "worse"
+
+
+def test_counterfactual_twins_are_left_out() -> None:
+    first, second = drawn(8, 0, 1), drawn(8, 0, 1)
+    first |= {(case + ".swapped", 0): 0.9 for case, _ in drawn(8, 0, 1)}
+    second |= {(case + ".swapped", 0): 0.1 for case, _ in drawn(7, 0, 1)}  # nor are they cases that one run lacks
+    found = difference(first, second)
+    assert (found.cases, found.difference) == (8, 0)
 
 
 def test_a_case_that_a_metric_is_not_for_is_left_out_of_it() -> None:

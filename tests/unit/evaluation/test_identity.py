@@ -120,6 +120,12 @@ def test_without_a_picture_of_a_face_nothing_is_measured() -> None:
     assert {score.status for score in found.values()} == {"not_applicable"}
 
 
+def test_that_there_is_no_face_shows_without_a_clip() -> None:
+    measure, faceless = IdentityMeasure(MODELS), case_of(reference("face", "man", None, 0))
+    assert measure.nothing_for(PAIR) == []
+    assert {score.metric for score in measure.nothing_for(faceless)} == measure.metrics.keys()
+
+
 def test_nobody_at_all() -> None:
     found = values(PAIR, clip_of(paint(), paint()))
     assert found == {

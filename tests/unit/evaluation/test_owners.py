@@ -253,6 +253,21 @@ def test_cases_with_nothing_to_bind_are_not_applicable(case: Case) -> None:
     assert {score.status for score in found.values()} == {"not_applicable"}
 
 
+@pytest.mark.parametrize(
+    "case", [case_of(LEFT), case_of(replace(LEFT, shirt=None, hat=None), replace(RIGHT, shirt=None))]
+)
+def test_that_there_is_nothing_to_bind_shows_without_a_clip(case: Case) -> None:
+    measure = OwnersMeasure(MODELS)
+    assert measure.nothing_for(CASE) == []
+    assert {score.metric for score in measure.nothing_for(case)} == measure.metrics.keys()
+
+
+def test_of_a_clip_that_is_not_there_attributes_are_missing_and_nothing_else() -> None:
+    rates = {"swap", "leak", "dominance", "drop", "duplicate"}
+    assert OwnersMeasure(MODELS).misses == dict.fromkeys(rates, 0)
+    assert OwnersMeasure(replace(MODELS, phrases=None)).misses == {}
+
+
 @pytest.mark.parametrize("models", [replace(MODELS, phrases=None), replace(MODELS, likenesses={})])
 def test_without_the_models_there_is_no_metric(models: Models) -> None:
     clip = Clip(frame_of(LEFT)[None], 8.0)

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -97,6 +98,14 @@ def test_the_page_holds_means_and_confusions(page: str) -> None:
     assert re.search(r"BindAcc ↑ more is better ?0\.417 0\.00–1\.00 ?0\.625 0\.25–1\.00 ?3 \(1 missing\)", text)
     assert text.index("Errors and missing") < text.index("there is no video of it") < text.index("Strict: what")
     assert "research only" in text and "not allowed" in text  # the licence of a model, on the card
+
+
+def test_the_likeness_of_one_clip_has_no_interval(outs: list[Path]) -> None:
+    run = load_runs(outs)[1]
+    [row, *_] = (row for row in run.results.rows if row.metric == "ArcSim" and row.value is not None)
+    alone = replace(run, results=replace(run.results, rows=[row]))
+    text = " ".join(Tags(report_page.report_html([alone], {}, worst=0)).text.split())
+    assert re.search(rf"ArcSim ↑ more is better ?{row.value:.3f} \? ?{row.value:.3f} \? ?1", text)
 
 
 def test_whatever_strangers_wrote_stays_text(page: str) -> None:

@@ -19,7 +19,7 @@ from lumosx.evaluation.cases import Case
 from lumosx.evaluation.models import Models
 from lumosx.evaluation.results import CaseResult
 from lumosx.evaluation.runner import Item, Suite, claim, digest, items_of, score_items, score_video
-from lumosx.evaluation.scores import Score
+from lumosx.evaluation.scores import Score, not_applicable
 
 HERE = Path(__file__).parent
 LEVELS = {"a": 0, "b": 51, "c": 102, "d": 204}
@@ -129,6 +129,43 @@ def test_a_case_without_a_video_is_missing_everywhere(shared, tmp_path: Path) ->
     found = scored(items_of(cases, {name: videos[name] for name in "acd"}), tmp_path)
     assert set(statuses(found["b/0"]).values()) == {"missing"}
     assert len(found) == 4
+
+
+class Pairs:
+    """Of cases of two people; `order` of all. Breaks at whatever it is called with."""
+
+    metrics = MappingProxyType({"pairs": True, "order": True})
+    misses = MappingProxyType({"order": 0.5})
+
+    def nothing_for(self, case: Case) -> list[Score]:
+        return [not_applicable("pairs", "one person")] if case.subjects < 2 else []
+
+    def __call__(self, case, clip, evidence) -> list[Score]:
+        raise RuntimeError
+
+
+def test_what_a_case_has_nothing_for_is_not_missing_nor_an_error(shared, tmp_path: Path) -> None:
+    one, two = fakes.make_case(tmp_path, "one"), fakes.make_case(tmp_path, "two", people=2)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    problem = {"type": "SceneError", "message": "no such word", "measure": "generation"}
+    ways = {
+        "missing": (None, None),
+        "made": (None, problem),
+        "read": (broken, None),
+        "raised": (shared[1]["a"][0], None),
+    }
+    for way, (video, known) in ways.items():
+        items = [Item(case, 0, video, known) for case in (one, two)]
+        alone, pair = scored(items, tmp_path / way, Pairs()).values()
+        status = "missing" if way == "missing" else "error"
+        assert statuses(alone) == {"pairs": "not_applicable", "order": status}, way
+        assert statuses(pair) == {"pairs": status, "order": status}, way
+        assert alone.scores[0].detail == {"why": "one person"}
+
+
+def test_what_a_missing_clip_counts_is_in_the_identity() -> None:
+    assert fakes.make_suite(fakes.Brightness(), Pairs()).identity["misses"] == {"order": 0.5}
 
 
 def test_a_problem_of_making_the_video_is_an_error(shared, tmp_path: Path) -> None:

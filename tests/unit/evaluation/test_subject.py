@@ -26,7 +26,7 @@ from block_models import (
     reference,
 )
 
-from lumosx.evaluation.cases import Case
+from lumosx.evaluation.cases import Case, CaseReference
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.subject import SubjectMeasure, resemblance
@@ -198,6 +198,19 @@ def test_a_case_without_entities_and_models_that_are_missing() -> None:
     without = SubjectMeasure(replace(MODELS, words=None)).metrics
     assert list(without) == ["CLIP-I", "CLIP-I|seen", "CLIP-I:attributes", "CLIP-I:objects", "CLIP-I:background"]
     assert SubjectMeasure(replace(MODELS, words=None, likenesses={})).metrics == {}
+
+
+@pytest.mark.parametrize("phrases", [MODELS.phrases, None])
+@pytest.mark.parametrize("entities", [(), (HAT,), (LAMP, STREET), (reference("attribute", "scarf", None, 0),)])
+def test_what_there_is_nothing_for_shows_without_a_clip(entities: tuple[CaseReference, ...], phrases) -> None:
+    """Of a clip that shows nothing, what does not apply is just that, and what is never seen."""
+    models, case = replace(MODELS, phrases=phrases), case_of(*FACES, *entities)
+    found = scores(case, clip_of(paint(((0, 0, 120, 80), RED))), models=models)
+    nothing = {s.metric for s in SubjectMeasure(models).nothing_for(case)}
+    unseen = {
+        m for m, s in found.items() if s.status == "not_applicable" and s.detail != {"why": "nothing of it is seen"}
+    }
+    assert nothing == unseen
 
 
 def test_the_background_needs_no_model_that_finds_phrases() -> None:

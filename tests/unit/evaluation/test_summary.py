@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lumosx.errors import InputError
 from lumosx.evaluation.results import Results
-from lumosx.evaluation.summary import MetricSummary, expect_same_protocol, strict_value, summarise
+from lumosx.evaluation.summary import MetricSummary, expect_same_protocol, summarise
 
 
 def of(run: Results, group: str = "all") -> dict[str, MetricSummary]:
@@ -103,6 +103,22 @@ def test_losing_a_clip_never_makes_a_strict_mean_better(values: list[float | Non
     assert without <= strict(values) + 1e-9 if more else without >= strict(values) - 1e-9
 
 
-def test_a_strict_value_is_the_value_where_there_is_one() -> None:
-    [row] = fakes.make_results({"m": {("a", 0): 0.25}}).rows
-    assert strict_value(row, True, 1.0) == strict_value(row, False, 1.0) == 0.25
+def test_of_rates_that_share_out_one_whole_a_missing_clip_counts_in_one() -> None:
+    """Two attributes of a and one of b: bound and swapped, and all that b and c should show is missing."""
+    clips = {("a", 0): 0.5, ("b", 0): "missing", ("c", 0): "error"}
+    none = {**clips, ("a", 0): 0.0}
+    values = {"BindAcc": clips, "swap": clips, "leak": none, "missing": none}
+    metrics = {"BindAcc": True, "swap": False, "leak": False, "missing": False}
+    found = of(fakes.make_results(values, metrics=metrics, misses={"swap": 0.0, "leak": 0.0}))
+    strict = {metric: each.strict.mean for metric, each in found.items() if each.strict}
+    assert strict == pytest.approx({"BindAcc": 0.5 / 3, "swap": 0.5 / 3, "leak": 0, "missing": 2 / 3})
+    assert sum(strict.values()) == pytest.approx(1)
+
+
+def test_counterfactual_twins_are_a_group_of_their_own() -> None:
+    clips = {("a", 0): 0.8, ("a.swapped", 0): 0.2, ("b", 0): 0.4, ("c.swapped", 0): 0.6}  # no c: that is its name
+    run = fakes.make_results({"m": clips}, subjects={"a": 2, "a.swapped": 2, "b": 3, "c.swapped": 2})
+    found = {group: summaries[0] for group, summaries in summarise(run).items()}
+    assert list(found) == ["all", "2 people", "3 people", "owners exchanged"]
+    means = {group: each.strict.mean for group, each in found.items() if each.strict}
+    assert means == pytest.approx({"all": 0.6, "2 people": 0.7, "3 people": 0.4, "owners exchanged": 0.2})

@@ -161,6 +161,12 @@ def test_face_consistency_is_the_mean_cosine_of_pairs_and_may_be_negative() -> N
     assert face_consistency({}, 4) == 0
 
 
+def test_that_there_is_no_face_shows_without_a_clip() -> None:
+    measure = TemporalMeasure(models(likenesses={"HueSim": MeanColour("c")}))
+    assert [score.metric for score in measure.nothing_for(case())] == ["face_consistency[Colour]"]
+    assert measure.nothing_for(case(RED)) == []
+
+
 def test_names_say_what_measured() -> None:
     own = {"DINO ViT-B/16": MeanColour("a"), "CLIP ViT-B/32": MeanColour("b")}
     ours = {"DINO-I": MeanColour("a"), "CLIP-I": MeanColour("b"), "HueSim": MeanColour("c")}

@@ -55,9 +55,22 @@ def test_things_of_other_slots_do_not_crowd_out() -> None:
     assert case.judge(np.ones(2, bool), wearing([0], [0], attributes=2)) == ["dominance", "drop"]
 
 
-def test_an_exchange_may_be_of_different_things() -> None:
+def test_a_top_one_way_and_trousers_the_other_way_are_two_leaks() -> None:
     case = outfits([0, 1], "ab")
-    assert case.judge(np.ones(2, bool), wearing([1], [0], attributes=2)) == ["swap", "swap"]
+    assert case.judge(np.ones(2, bool), wearing([1], [0], attributes=2)) == ["leak", "leak"]
+    case = outfits([0, 1, 0, 1], "aabb")  # each crowds out what its wearer should have there
+    assert case.judge(np.ones(2, bool), wearing([3], [0], attributes=4)) == ["leak"] * 4
+
+
+def test_two_people_may_exchange_in_two_slots_at_once() -> None:
+    case = outfits([0, 1, 0, 1], "aabb")
+    assert case.judge(np.ones(2, bool), wearing([1, 3], [0, 2], attributes=4)) == ["swap"] * 4
+
+
+def test_an_exchange_in_one_slot_says_nothing_of_another() -> None:
+    case = outfits([0, 1, 0, 1], "aabb")
+    expected = ["swap", "swap", "leak", "leak"]  # the trousers of 0 go to 1 and crowd out those of 1
+    assert case.judge(np.ones(2, bool), wearing([1], [0, 2], attributes=4)) == expected
 
 
 @given(st.integers(1, 4).flatmap(lambda people: st.tuples(
@@ -71,11 +84,11 @@ def test_verdicts_follow_from_who_wears_what(drawn) -> None:
     table = np.array([[random.random() < 0.35 for _ in owners] for _ in range(people)])
     present = np.array([random.random() < 0.8 for _ in range(people)])
     table &= present[:, None]
-    graph = np.zeros((people, people))
+    graphs = {place: np.zeros((people, people)) for place in slots}
     for i, owner in enumerate(owners):
         if table[:, i].sum() == 1:
-            graph[owner, table[:, i].argmax()] = 1
-    _, component = connected_components(graph, directed=True, connection="strong")
+            graphs[slots[i]][owner, table[:, i].argmax()] = 1
+    components = {place: connected_components(graph, connection="strong")[1] for place, graph in graphs.items()}
     for i, verdict in enumerate(case.judge(present, table)):
         wearers = np.flatnonzero(table[:, i]).tolist()
         rivals_on_owner = [
@@ -89,6 +102,7 @@ def test_verdicts_follow_from_who_wears_what(drawn) -> None:
         if len(wearers) > 1:
             assert verdict == "dominance"
         elif wearers and wearers != [owners[i]]:
+            component = components[slots[i]]
             assert verdict == ("swap" if component[wearers[0]] == component[owners[i]] else "leak")
 
 

@@ -1,6 +1,7 @@
 """Metrics of the whole video: motion of known length, clips and words of known likeness."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,14 @@ def test_a_clip_is_compared_with_its_ground_truth(tmp_path: Path) -> None:
     for value, cosine in ((255, 1), (0, 0)):
         found = measured(grey(value), tmp_path / "video.mp4", videos=Brightness("VideoCLIP-XL"))
         assert found["ViCLIP-V"].value == pytest.approx(cosine, abs=0.02)  # the file is compressed
+
+
+def test_that_there_is_no_ground_truth_shows_without_a_clip() -> None:
+    measure = WholeMeasure(models(videos=Brightness("VideoCLIP-XL")))
+    case = Case("id", "prompt", (), {}, Path())
+    assert [score.metric for score in measure.nothing_for(case)] == ["ViCLIP-V"]
+    assert measure.nothing_for(replace(case, truth=Path("video.mp4"))) == []
+    assert WholeMeasure(models()).nothing_for(case) == []
 
 
 def test_names_say_what_measured() -> None:
