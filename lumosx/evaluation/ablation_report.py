@@ -74,7 +74,7 @@ def _facts(runs: Path, name: str) -> dict[str, Any]:
 def _page(table: Table, form: Form, command: str, facts: list[dict[str, Any]]) -> Iterator[str]:
     clips = form.clips * len(form.subjects)
     people = ", ".join(map(str, form.subjects))
-    yield HEAD.format(command=command, label=form.label.strip().capitalize(), clips=clips, people=people)
+    yield HEAD.format(command=command, label=_sentence_case(form.label), clips=clips, people=people)
     yield "![What each row adds](ablation.png)\n"
     yield "## Binding: attributes on their owners, clips with two people and more\n"
     yield from _markdown(
@@ -120,6 +120,10 @@ def _page(table: Table, form: Form, command: str, facts: list[dict[str, Any]]) -
     yield "\n`configs/` holds the configuration of every run, as `lumosx train` wrote it."
 
 
+def _sentence_case(text: str) -> str:
+    return text.strip()[0].upper() + text.strip()[1:]
+
+
 def _sentence(finding: Finding) -> str:
     claim, change = finding.claim, finding.difference
     agree = sum((value > 0) == (change.mean > 0) for value in finding.by_seed)
@@ -161,7 +165,6 @@ def _draw(table: Table, form: Form, path: Path) -> None:
         axes.set_xticks(range(len(table.rows)), [row.title for row in table.rows], rotation=35, ha="right")
         axes.set(title=f"here: {title}")
         axes.legend(frameon=False, fontsize=8, title="captions", title_fontsize=8)
-    left.axhline(0.5, color="0.7", linewidth=0.8, linestyle=":")
     known = [row for row in table.rows if row.paper]
     right.plot([row.paper[1] for row in known if row.paper], "s-", color="0.3", label="ArcSim")
     other = right.twinx()
@@ -171,7 +174,7 @@ def _draw(table: Table, form: Form, path: Path) -> None:
     other.set_ylabel("CLIP-T (dashed)")
     for axes in (left, middle, right):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(form.label.strip().capitalize(), fontsize=9, color="0.4")
+    figure.suptitle(_sentence_case(form.label), fontsize=9, color="0.4")
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
     plt.close(figure)
