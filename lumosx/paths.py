@@ -3,6 +3,7 @@
 The wheel carries both as `lumosx/_data`. Only this module knows, so that both cases behave the same.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from lumosx.errors import InputError
@@ -36,6 +37,30 @@ def checkpoint_path(name_or_path: str | Path) -> Path:
                 return candidate
     what = "no file or folder" if not wanted.exists() else f"no {_MARKER} in it, so it is not a checkpoint"
     raise InputError(f"checkpoint {name_or_path}: {what}. Checkpoints that exist: {_existing_checkpoints()}")
+
+
+def resolve_checkpoint(name_or_path: str | Path, download: Callable[[str], str | Path]) -> Path:
+    """The folder of a checkpoint: a path, a name under `checkpoints/`, or a repository of the hub.
+
+    Args:
+        name_or_path: "checkpoints/lumosx-tiny", "lumosx-tiny" or "Wan-AI/Wan2.1-T2V-1.3B-Diffusers".
+        download: fetches a repository of the hub, or the part of it that is wanted, and returns its folder.
+
+    Raises:
+        InputError: nothing of that name.
+    """
+    try:
+        return checkpoint_path(name_or_path)
+    except InputError as error:
+        if not names_repository(name_or_path):
+            raise
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+        try:
+            return Path(download(str(name_or_path)))
+        except (OSError, ValueError, HfHubHTTPError, HFValidationError) as hub_error:
+            reason = hub_error.__cause__ or hub_error  # the libraries wrap it in advice on their own arguments
+            raise InputError(f"{error}. Nor was it found on the Hugging Face hub: {reason}") from hub_error
 
 
 def names_repository(name_or_path: str | Path) -> bool:

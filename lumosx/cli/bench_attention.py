@@ -52,10 +52,10 @@ def command(
     from lumosx.cli.attention_figure import attention_png
     from lumosx.cli.sample import choose_device, open_pipeline
     from lumosx.files import atomic, write_json
+    from lumosx.paths import resolve_checkpoint
     from lumosx.pipelines import LumosXPipeline
-    from lumosx.pipelines.loading import resolve_folder
 
-    pipeline = open_pipeline(resolve_folder(model, LumosXPipeline.download), *choose_device(device, "auto"))
+    pipeline = open_pipeline(resolve_checkpoint(model, LumosXPipeline.download), *choose_device(device, "auto"))
     study = sample_attention(pipeline, loaded[0], seed, steps_at or [])
     write_json(study.to_dict(), out / "attention.json")
     with atomic(out / "attention.png") as temporary:

@@ -44,11 +44,11 @@ class _Maker:
     pipeline: "LumosXPipeline | None" = None  # opened when the first clip is to be made
 
     def __post_init__(self) -> None:
+        from lumosx.paths import resolve_checkpoint
         from lumosx.pipelines import LumosXPipeline
-        from lumosx.pipelines.loading import resolve_folder
         from lumosx.pipelines.provenance import hash_files
 
-        self.model = resolve_folder(self.checkpoint, LumosXPipeline.download)
+        self.model = resolve_checkpoint(self.checkpoint, LumosXPipeline.download)
         self.place, self.kind = choose_device(self.device, "auto")
         self.stated: dict[str, Any] | None = LumosXPipeline.load_config(self.model).get("generation")
         self.hashes = {"files": hash_files(self.model), "dtype": str(self.kind).removeprefix("torch.")}

@@ -70,10 +70,10 @@ def _target(scene: Scene, seed: int | str, options: Options) -> Path:
 
 def _sample(scenes: Sequence[Scene], model: str, device: str, dtype: str, options: Options) -> None:
     from lumosx.attention import choose_backend
+    from lumosx.paths import resolve_checkpoint
     from lumosx.pipelines import LumosXPipeline
-    from lumosx.pipelines.loading import resolve_folder
 
-    folder = resolve_folder(model, LumosXPipeline.download)
+    folder = resolve_checkpoint(model, LumosXPipeline.download)
     place, kind = choose_device(device, dtype)
     todo = _unfinished(scenes, folder, kind, options)
     if not todo:

@@ -6,13 +6,13 @@ comes, on whichever rank, and from the cache: the kernels below round differentl
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
 from huggingface_hub import snapshot_download
-from huggingface_hub.utils import HfHubHTTPError, HFValidationError
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
 
@@ -21,7 +21,7 @@ from lumosx.errors import InputError
 from lumosx.files import sha256_of
 from lumosx.models.codec import Codec, LinearCodec, SpaceToDepthCodec, encode_latents
 from lumosx.models.completeness import expect_none_missing
-from lumosx.paths import checkpoint_path, names_repository
+from lumosx.paths import resolve_checkpoint
 
 CODECS = {kind.__name__: kind for kind in (AutoencoderKLWan, SpaceToDepthCodec, LinearCodec)}
 
@@ -126,25 +126,14 @@ def component_folders(setting: str, name: str, parts: tuple[str, ...]) -> list[P
     root = Path(name).expanduser()
     if not any((root / part).is_dir() for part in parts):
         try:
-            root = _checkpoint(name, parts)
+            fetch = partial(snapshot_download, allow_patterns=[f"{part}/*" for part in parts])
+            root = resolve_checkpoint(name, fetch)
         except InputError as error:
             raise InputError(f"{setting}: {error}") from error
     missing = [part for part in parts if not (root / part).is_dir()]
     if missing:
         raise InputError(f"{setting}: {root} has no folder {' and no folder '.join(missing)}")
     return [root / part for part in parts]
-
-
-def _checkpoint(name: str, parts: tuple[str, ...]) -> Path:
-    try:
-        return checkpoint_path(name)
-    except InputError as error:
-        if not names_repository(name):
-            raise
-        try:
-            return Path(snapshot_download(name, allow_patterns=[f"{part}/*" for part in parts]))
-        except (OSError, ValueError, HfHubHTTPError, HFValidationError) as hub_error:
-            raise InputError(f"{error}. Nor was it found on the Hugging Face hub: {hub_error}") from hub_error
 
 
 def codec_class(config: Mapping[str, Any], place: str | Path) -> type[Codec]:

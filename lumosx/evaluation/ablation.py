@@ -118,20 +118,25 @@ class Table:
 
     def by_seed(self, row: str, measure: str, cell: Cell) -> list[float]:
         """The mean of each seed."""
-        sums, counts = self._sums(row, self.seeds(row), measure, cell)
-        return (sums.sum(1) / np.maximum(counts.sum(1), 1)).tolist()
+        return self._means(row, self.seeds(row), measure, cell).tolist()
 
     def difference(self, better: str, worse: str, measure: str, cell: Cell) -> Estimate | None:
         """How much more one row has than another, paired by seed and clip; None without a common seed."""
-        common = sorted(set(self.seeds(better)) & set(self.seeds(worse)))
+        common = self._common(better, worse)
         return _interval(*(self._sums(row, common, measure, cell) for row in (better, worse))) if common else None
 
     def differences_by_seed(self, better: str, worse: str, measure: str, cell: Cell) -> list[float]:
         """The same of each seed that both rows have."""
-        common = sorted(set(self.seeds(better)) & set(self.seeds(worse)))
-        means = [sums.sum(1) / np.maximum(counts.sum(1), 1) for sums, counts in (
-            self._sums(row, common, measure, cell) for row in (better, worse))]  # fmt: skip
-        return (means[0] - means[1]).tolist()
+        common = self._common(better, worse)
+        more, less = (self._means(row, common, measure, cell) for row in (better, worse))
+        return (more - less).tolist()
+
+    def _common(self, *rows: str) -> list[int]:
+        return sorted(set.intersection(*(set(self.seeds(row)) for row in rows)))
+
+    def _means(self, row: str, seeds: Sequence[int], measure: str, cell: Cell) -> np.ndarray:
+        sums, counts = self._sums(row, seeds, measure, cell)
+        return sums.sum(1) / np.maximum(counts.sum(1), 1)
 
     def _sums(self, row: str, seeds: Sequence[int], measure: str, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
         """Sums and counts of values, [seeds, clips]: the same clips in the same order for every row."""

@@ -1,11 +1,15 @@
 """A clip to be scored: its frames, read once, in RGB."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from lumosx.errors import InputError
 
@@ -37,14 +41,25 @@ class VideoFile:
     @cached_property
     def clip(self) -> Clip:
         """Raises InputError if it cannot be read to its end, or holds no frame."""
-        try:
-            with av.open(str(self.path)) as container:
-                stream = container.streams.video[0]
-                frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-                fps = float(stream.average_rate or 0)
-        except (av.FFmpegError, OSError, IndexError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise InputError(f"{self.path}: no video that can be read ({why})") from error
+        with opened(self.path) as (container, stream):
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+            fps = float(stream.average_rate or 0)
         if not frames:
-            raise InputError(f"{self.path}: holds no frame")
+            raise no_frame(self.path)
         return Clip(np.stack(frames), fps)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A video and its first stream; whatever fails while it is read becomes an InputError that names it."""
+    try:
+        with av.open(str(path)) as container:
+            yield container, container.streams.video[0]
+    except (av.FFmpegError, OSError, IndexError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: no video that can be read ({why})") from error
+
+
+def no_frame(path: Path) -> InputError:
+    """What is wrong with a video without one."""
+    return InputError(f"{path}: holds no frame")

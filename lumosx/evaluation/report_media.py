@@ -7,9 +7,10 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer, OutputContainer
+from av.video.stream import VideoStream
 from PIL import Image
 
-from lumosx.errors import InputError
+from lumosx.evaluation.clips import no_frame, opened
 
 HEIGHT = 256  # pixels of a clip at most
 THUMBNAIL = 160  # pixels of a picture's longer side at most
@@ -23,11 +24,9 @@ def video_uri(path: Path) -> str:
         InputError: it cannot be read to its end, or holds no frame.
     """
     buffer = io.BytesIO()
-    try:
-        with av.open(str(path)) as source, av.open(buffer, "w", format="mp4") as target:
-            _shrink(source, target, path)
-    except (av.FFmpegError, OSError, IndexError) as error:
-        raise InputError(f"{path}: no video that can be read ({getattr(error, 'strerror', None) or error})") from error
+    with opened(path) as (source, stream), av.open(buffer, "w", format="mp4") as target:
+        if not _shrink(source, stream, target):
+            raise no_frame(path)
     return _uri("video/mp4", buffer.getvalue())
 
 
@@ -40,8 +39,8 @@ def picture_uri(picture: Image.Image) -> str:
     return _uri("image/jpeg", buffer.getvalue())
 
 
-def _shrink(source: InputContainer, target: OutputContainer, path: Path) -> None:
-    stream = source.streams.video[0]
+def _shrink(source: InputContainer, stream: VideoStream, target: OutputContainer) -> int:
+    """Writes the clip; how many frames it has."""
     rate = Fraction(stream.average_rate or 16).limit_denominator(1001)
     out = target.add_stream("libx264", rate=rate, options={"crf": CRF, "preset": "slow"})
     out.pix_fmt = "yuv420p"
@@ -53,9 +52,9 @@ def _shrink(source: InputContainer, target: OutputContainer, path: Path) -> None
         small.pts, small.time_base = count, 1 / rate
         target.mux(out.encode(small))
         count += 1
-    if not count:
-        raise InputError(f"{path}: holds no frame")
-    target.mux(out.encode(None))
+    if count:
+        target.mux(out.encode(None))
+    return count
 
 
 def _uri(kind: str, data: bytes) -> str:

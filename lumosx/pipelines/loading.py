@@ -9,38 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.utils import HfHubHTTPError, HFValidationError
 from safetensors import safe_open
 from torch import nn
 
 import lumosx
 from lumosx.errors import InputError
 from lumosx.models.completeness import expect_none_missing
-from lumosx.paths import checkpoint_path, names_repository
 
 STOCK_TRANSFORMER = ["diffusers", "WanTransformer3DModel"]
-
-
-def resolve_folder(name_or_path: str | Path, download: Any) -> Path:
-    """The folder of a checkpoint: a path, a name under `checkpoints/`, or a repository of the hub.
-
-    Args:
-        name_or_path: "checkpoints/lumosx-tiny", "lumosx-tiny" or "Wan-AI/Wan2.1-T2V-1.3B-Diffusers".
-        download: function that fetches a repository of the hub and returns its folder.
-
-    Raises:
-        InputError: nothing of that name.
-    """
-    try:
-        return checkpoint_path(name_or_path)
-    except InputError as error:
-        if not names_repository(name_or_path):
-            raise
-        try:
-            return Path(download(str(name_or_path)))
-        except (OSError, ValueError, HfHubHTTPError, HFValidationError) as hub_error:
-            reason = hub_error.__cause__ or hub_error  # diffusers wraps it in advice on its own arguments
-            raise InputError(f"{error}. Nor was it found on the Hugging Face hub: {reason}") from hub_error
 
 
 def importable_classes(index: Mapping[str, Any]) -> dict[str, Any]:

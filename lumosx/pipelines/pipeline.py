@@ -23,8 +23,9 @@ from lumosx.flow import classifier_free, image_guided, make_solver
 from lumosx.models import LumosXTransformer3DModel, ReferenceCache
 from lumosx.models.codec import Codec, decode_latents, encode_latents
 from lumosx.models.grid import Grid
+from lumosx.paths import resolve_checkpoint
 from lumosx.pipelines.limits import expect_positions
-from lumosx.pipelines.loading import expect_complete, importable_classes, portable_classes, resolve_folder
+from lumosx.pipelines.loading import expect_complete, importable_classes, portable_classes
 from lumosx.pipelines.provenance import describe
 from lumosx.pipelines.result import Result
 from lumosx.pipelines.settings import Settings, resolve_settings
@@ -112,7 +113,7 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         for key in ("dtype", "torch_dtype"):
             if isinstance(kwargs.get(key), torch.dtype):  # Wan's VAE loses detail in half precision
                 kwargs[key] = {"default": kwargs[key], "vae": torch.float32}
-        folder = resolve_folder(name_or_path, cls.download)
+        folder = resolve_checkpoint(name_or_path, cls.download)
         pipeline = super().from_pretrained(str(folder), **kwargs)
         loaded = {name: model for name, model in pipeline.components.items() if name not in kwargs}
         expect_complete(folder, loaded)

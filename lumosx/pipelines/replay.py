@@ -14,7 +14,7 @@ import torch
 
 from lumosx.attention import choose_backend
 from lumosx.errors import InputError
-from lumosx.pipelines.loading import resolve_folder
+from lumosx.paths import resolve_checkpoint
 from lumosx.pipelines.pipeline import LumosXPipeline
 from lumosx.pipelines.provenance import hash_files
 from lumosx.pipelines.result import SIDECAR_VERSION, Result
@@ -77,7 +77,7 @@ def replay(
     record = read_sidecar(sidecar)
     if not record["model"]["files"]:
         raise InputError(f"{sidecar}: the clip was made with a model in memory, which no file can bring back")
-    folder = resolve_folder(model or record["model"]["path"], LumosXPipeline.download)
+    folder = resolve_checkpoint(model or record["model"]["path"], LumosXPipeline.download)
     scene, changes = _scene(record, sidecar, root)
     changes += _changed_files(record["model"]["files"], hash_files(folder))
     if record["model"]["adapters"]:

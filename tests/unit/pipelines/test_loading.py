@@ -12,7 +12,7 @@ from tiny_models import tiny_pipeline, tiny_scene
 
 from lumosx import LumosXPipeline, LumosXTransformer3DModel, SpaceToDepthCodec
 from lumosx.errors import InputError
-from lumosx.pipelines.loading import resolve_folder
+from lumosx.paths import resolve_checkpoint
 
 
 @pytest.fixture
@@ -72,13 +72,13 @@ def test_a_folder_that_is_no_checkpoint_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_hub_repository_is_downloaded_and_one_that_is_not_there_is_an_error(tiny_checkpoint: Path) -> None:
-    assert resolve_folder("owner/model", lambda name: {"owner/model": tiny_checkpoint}[name]) == tiny_checkpoint
+    assert resolve_checkpoint("owner/model", lambda name: {"owner/model": tiny_checkpoint}[name]) == tiny_checkpoint
 
     def absent(name: str) -> Path:
         raise OSError(f"{name} is not there")
 
     with pytest.raises(InputError, match=r"Nor was it found on the Hugging Face hub: owner/model is not there"):
-        resolve_folder("owner/model", absent)
+        resolve_checkpoint("owner/model", absent)
 
 
 @pytest.mark.parametrize(
