@@ -6,3 +6,7 @@ They let the command line tell "your input is wrong" (exit 2) from "it failed wh
 
 class InputError(ValueError):
     """The user's input is wrong. The message says what, where, and how to mend it."""
+
+
+class TransientError(Exception):
+    """Something outside cannot answer now but may later: a server that is down or overloaded."""

@@ -4,6 +4,7 @@ Sampling is killed often (batch queues, impatience), and a half-written clip tha
 than none.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 @contextmanager
@@ -58,6 +59,18 @@ def clear_leftovers(folder: Path) -> None:
     """Removes what a kill left of `atomic` and `discard` in a folder. Nobody else may be writing there."""
     for leftover in (*folder.glob(".*.part"), *folder.glob(".*.old")):
         _remove(leftover)
+
+
+def lock(path: Path) -> IO[str] | None:
+    """Takes a lock for this process, which holds it until the file is closed or it ends; None: another one has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w")
+    try:  # not flock: a child process would inherit it and hold it when this process was killed
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.close()
+        return None
+    return file
 
 
 def write_json(data: Any, path: str | Path) -> None:

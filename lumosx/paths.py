@@ -5,6 +5,7 @@ The wheel carries both as `lumosx/_data`. Only this module knows, so that both c
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lumosx.errors import InputError
 
@@ -39,7 +40,7 @@ def checkpoint_path(name_or_path: str | Path) -> Path:
     raise InputError(f"checkpoint {name_or_path}: {what}. Checkpoints that exist: {_existing_checkpoints()}")
 
 
-def resolve_checkpoint(name_or_path: str | Path, download: Callable[[str], str | Path]) -> Path:
+def resolve_checkpoint(name_or_path: str | Path, download: Callable[..., Any]) -> Path:
     """The folder of a checkpoint: a path, a name under `checkpoints/`, or a repository of the hub.
 
     Args:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
-from lumosx.evaluation.models import Box
+from lumosx.vision import Box
 
 FACES = ("astronaut", "obama", "biden")
 RGB = tuple[int, int, int]

@@ -13,9 +13,9 @@ from scipy import ndimage
 
 from lumosx.evaluation.cases import Case, CaseReference
 from lumosx.evaluation.clips import Clip
-from lumosx.evaluation.models import Box, Face, Found, ModelCard, Picture, crop
 from lumosx.scene.entities import Kind
 from lumosx.scene.images import ImageSpec
+from lumosx.vision import Box, Face, Found, ModelCard, Picture, crop
 
 RGB = tuple[int, int, int]
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)

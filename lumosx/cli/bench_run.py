@@ -59,7 +59,7 @@ class Chosen:
     def open(self) -> "Suite":
         """Loads the models."""
         from lumosx.cli.sample import choose_device
-        from lumosx.evaluation.models.registry import load_models, load_profile
+        from lumosx.evaluation.models import load_models, load_profile
         from lumosx.evaluation.runner import Suite
 
         device = str(choose_device(self.device, "float32")[0])

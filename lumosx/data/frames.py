@@ -8,7 +8,7 @@ smaller).
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import av
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lumosx.errors import InputError
 
+Frame = TypeVar("Frame")
 TIE = 1e-6  # seconds; time stamps are coarser, and rounding of floats is finer
 
 
@@ -53,7 +54,7 @@ def probe(stream: BinaryIO) -> Probe:
         fps = (len(times) - 1) / span if span else float(video.average_rate or 0)
         if not fps:
             raise InputError("does not say how many frames a second it has")
-        return Probe(*_shown_size(first, video), len(times), fps)
+        return Probe(*_shown_size(first, _aspect(video)), len(times), fps)
 
 
 def read_window(stream: BinaryIO, start: float, frames: int, fps: float, width: int, height: int) -> Tensor:
@@ -85,6 +86,50 @@ def read_window(stream: BinaryIO, start: float, frames: int, fps: float, width: 
     return torch.from_numpy(window)
 
 
+class Stored(NamedTuple):
+    """A frame as it was decoded. `number` counts those that were since reading began, `time` is its seconds into the
+    video, and `aspect` the width of a pixel over its height."""
+
+    number: int
+    time: float
+    frame: VideoFrame
+    aspect: float
+
+    def picture(self, crop: tuple[int, int, int, int] | None = None, side: int | None = None) -> np.ndarray:
+        """uint8 [H, W, 3] as it is shown.
+
+        Args:
+            crop: x0, y0, x1, y1 in pixels of the frame as shown; None: all of it.
+            side: what is larger is made smaller until its shorter side has so many pixels.
+        """
+        shown = _shown_size(self.frame, self.aspect)
+        x0, y0, x1, y1 = crop or (0, 0, *shown)
+        scale = min(1.0, side / min(x1 - x0, y1 - y0)) if side else 1.0
+        size = max(1, round(shown[0] * scale)), max(1, round(shown[1] * scale))
+        stored = size[::-1] if self.frame.rotation % 180 == 90 else size
+        pixels = self.frame.reformat(*stored, format="rgb24", interpolation=Interpolation.BICUBIC).to_ndarray()
+        left, top, right, bottom = (round(edge * scale) for edge in (x0, y0, x1, y1))
+        return np.ascontiguousarray(np.rot90(pixels, self.frame.rotation // 90)[top:bottom, left:right])
+
+
+def frames_at(stream: BinaryIO, times: Sequence[float]) -> Iterator[Stored]:
+    """The stored frames nearest to given seconds.
+
+    Args:
+        stream: the file, seekable.
+        times: seconds into the video, ascending.
+
+    Raises:
+        InputError: no video that can be read, or it ends before the last of `times`.
+    """
+    with _opened(stream) as (container, video):
+        timed = (
+            (time, Stored(number, time, frame, _aspect(video)))
+            for number, (time, frame) in enumerate(_timed(container, video, times[0]))
+        )
+        yield from _nearest(timed, times)
+
+
 @contextmanager
 def _opened(stream: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
@@ -112,10 +157,10 @@ def _timed(container: InputContainer, video: VideoStream, start: float) -> Itera
             return
 
 
-def _nearest(timed: Iterable[tuple[float, VideoFrame]], wanted: Sequence[float]) -> Iterator[VideoFrame]:
+def _nearest(timed: Iterable[tuple[float, Frame]], wanted: Sequence[float]) -> Iterator[Frame]:
     """For each wanted second (ascending) the frame nearest to it."""
     left = deque(wanted)
-    before: tuple[float, VideoFrame] | None = None
+    before: tuple[float, Frame] | None = None
     step = 0.0
     for time, frame in timed:
         while left and left[0] <= time:
@@ -136,7 +181,7 @@ def _fitted(frame: VideoFrame, video: VideoStream, width: int, height: int) -> n
     """A frame as it is shown, covering [height, width, 3]."""
     lies = frame.rotation % 180 == 90
     across, down = (height, width) if lies else (width, height)  # of the frame as it is stored
-    stored = _stored_size(frame, video)
+    stored = _stored_size(frame, _aspect(video))
     cover = max(across / stored[0], down / stored[1])
     size = max(across, round(stored[0] * cover)), max(down, round(stored[1] * cover))
     pixels = frame.reformat(*size, format="rgb24", interpolation=Interpolation.BICUBIC).to_ndarray()
@@ -144,11 +189,15 @@ def _fitted(frame: VideoFrame, video: VideoStream, width: int, height: int) -> n
     return np.rot90(pixels[top : top + down, left : left + across], frame.rotation // 90)
 
 
-def _stored_size(frame: VideoFrame, video: VideoStream) -> tuple[float, int]:
+def _aspect(video: VideoStream) -> float:
+    return float(video.sample_aspect_ratio or 1)
+
+
+def _stored_size(frame: VideoFrame, aspect: float) -> tuple[float, int]:
     """Width in pixels that are as wide as high, and height."""
-    return frame.width * float(video.sample_aspect_ratio or 1), frame.height
+    return frame.width * aspect, frame.height
 
 
-def _shown_size(frame: VideoFrame, video: VideoStream) -> tuple[int, int]:
-    width, height = _stored_size(frame, video)
+def _shown_size(frame: VideoFrame, aspect: float) -> tuple[int, int]:
+    width, height = _stored_size(frame, aspect)
     return (height, round(width)) if frame.rotation % 180 == 90 else (round(width), height)

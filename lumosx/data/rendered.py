@@ -5,26 +5,23 @@ spans of its caption, all frames in one PNG, and everything that is true of it. 
 The same clips give the same bytes.
 """
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 from ruamel.yaml import YAML
 
 from lumosx.data.scene_folders import SCENE, VIDEO
 from lumosx.data.store import open_store, write_jsonl
 from lumosx.files import write_json
+from lumosx.mp4 import write_mp4
 from lumosx.playground import Clips
 from lumosx.scene import Scene
 
 FPS = 8
 SHOWN = 192  # least height of a frame in frames.png
 SPACE = 4  # pixels between frames there
-BT709 = 1  # primaries, transfer and matrix in H.264's numbering
 
 
 def write_clip_folder(clips: Clips, index: int, data_set: Path, picture_size: int) -> None:
@@ -64,20 +61,7 @@ def write_lossless(frames: np.ndarray, path: Path, fps: int) -> None:
         path: *.mp4.
         fps: frames a second.
     """
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps), options={"qp": "0"})
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv444p"
-        codec = stream.codec_context
-        codec.thread_count = 1  # with several, the machine's number of cores would change the bytes
-        codec.color_primaries = codec.color_trc = codec.colorspace = BT709
-        codec.color_range = ColorRange.MPEG
-        for pixels in frames:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-                format="yuv444p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-            )
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    write_mp4(frames, path, fps, {"qp": "0"}, "yuv444p")
 
 
 def _write_yaml(data: dict[str, Any], path: Path) -> None:

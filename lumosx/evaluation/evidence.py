@@ -12,7 +12,8 @@ from scipy.optimize import linear_sum_assignment
 
 from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip
-from lumosx.evaluation.models import Box, Face, FaceEncoder, Models, Picture, crop, whole
+from lumosx.evaluation.models import Models
+from lumosx.vision import Box, Face, FaceEncoder, Picture, crop, whole
 
 FRAMES = 16  # that are looked at in a clip
 SAME_PERSON = 0.5  # least cosine of two faces of one track, unless its encoder says otherwise (`same_person`)

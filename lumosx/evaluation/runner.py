@@ -155,7 +155,7 @@ def score_items(
     if spread is None:
         yield from map(_Scorer(suite, out), jobs)
         return
-    from lumosx.evaluation.ray_engine import map_with_ray
+    from lumosx.ray_engine import map_with_ray
 
     for number, result in map_with_ray(jobs, lambda: _Scorer(spread(), out)):
         item = jobs[number].item

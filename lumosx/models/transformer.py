@@ -22,10 +22,10 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from lumosx.attention import choose_backend
+from lumosx.completeness import expect_none_missing
 from lumosx.errors import InputError
 from lumosx.models.block import CHECKPOINTING, LumosXBlock, Stream
 from lumosx.models.caching import ReferenceCache, ReferencesOnlyCacheMixin, check_cacheable
-from lumosx.models.completeness import expect_none_missing
 from lumosx.models.precision import without_autocast
 from lumosx.models.sequence import Group, all_tokens, check_degree, own_tokens, size_of
 from lumosx.paths import names_repository

@@ -13,8 +13,8 @@ from safetensors import safe_open
 from torch import nn
 
 import lumosx
+from lumosx.completeness import expect_none_missing
 from lumosx.errors import InputError
-from lumosx.models.completeness import expect_none_missing
 
 STOCK_TRANSFORMER = ["diffusers", "WanTransformer3DModel"]
 

@@ -1,23 +1,18 @@
-"""Writes frames as a clip: MP4 for players, GIF for pages, a folder of PNGs where no bit may be lost.
-
-Untagged colours look pale in some players, so the MP4 states its matrix.
-"""
+"""Writes frames as a clip: MP4 for players, GIF for pages, a folder of PNGs where no bit may be lost."""
 
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
 from lumosx.errors import InputError
 from lumosx.files import atomic
+from lumosx.mp4 import write_mp4
 
 CRF = "17"  # x264: visually lossless
 Writer = Callable[[np.ndarray, Path, float, Mapping[str, str]], None]  # frames, path, fps, metadata
-BT709 = 1  # primaries, transfer and matrix of HD video in H.264's numbering
 
 
 def write_clip(frames: np.ndarray, path: str | Path, fps: float, label: str | None = None) -> Path:
@@ -58,24 +53,7 @@ def read_clip(path: str | Path, height: int, width: int) -> np.ndarray:
 
 
 def _write_mp4(frames: np.ndarray, path: Path, fps: float, tags: Mapping[str, str]) -> None:
-    height, width = frames.shape[1:3]
-    even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # 4:2:0 halves the colours
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        container.metadata.update(tags)
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.height, stream.width = even.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": CRF}
-        codec = stream.codec_context
-        codec.color_primaries = codec.color_trc = codec.colorspace = BT709
-        codec.color_range = ColorRange.MPEG
-        for pixels in even:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame = frame.reformat(
-                format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-            )  # fmt: skip
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    write_mp4(frames, path, fps, {"crf": CRF}, tags=tags)
 
 
 def _write_gif(frames: np.ndarray, path: Path, fps: float, tags: Mapping[str, str]) -> None:

@@ -3,7 +3,6 @@
 The same command goes on with a run, so another configuration under the same name is a mistake, never a mixture.
 """
 
-import fcntl
 import json
 import platform
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lumosx.errors import InputError
-from lumosx.files import atomic, write_json
+from lumosx.files import atomic, lock, write_json
 from lumosx.training.config import Config
 from lumosx.training.ranks import Ranks
 
@@ -65,11 +64,8 @@ def claimed(folder: Path, ranks: Ranks) -> Iterator[None]:
     """
     file, problem = None, ""
     if ranks.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
-        try:  # not flock: a loader's worker would inherit it and hold it when this process was killed
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
+        file = lock(folder / "lock")
+        if file is None:
             problem = f"{folder}: another process trains this run; stop it, or take another run.name"
     ranks.agree(problem)
     try:

@@ -13,8 +13,9 @@ from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics import SEEN
-from lumosx.evaluation.models import FaceEncoder, Models
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score, not_applicable
+from lumosx.vision import FaceEncoder
 
 RECALL, PRECISION, EXTRA = "person_recall", "person_precision", "extra_people"
 

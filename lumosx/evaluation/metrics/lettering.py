@@ -9,8 +9,9 @@ import unicodedata
 from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
-from lumosx.evaluation.models import Models, TextReader, Written
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score
+from lumosx.vision import TextReader, Written
 
 METRIC = "unasked_text"
 LETTERS = 3  # that make a text: fewer are read into curves, such as an 8 into a cup on its saucer

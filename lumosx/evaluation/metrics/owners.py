@@ -21,8 +21,9 @@ from lumosx.evaluation.evidence import Evidence, Track
 from lumosx.evaluation.garments import slot
 from lumosx.evaluation.metrics import SEEN
 from lumosx.evaluation.metrics.verdicts import Outfits, Verdict, pooled
-from lumosx.evaluation.models import Models, PictureEncoder
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score, not_applicable
+from lumosx.vision import PictureEncoder
 
 ACCURACY, DUPLICATE = "BindAcc", "duplicate"
 RATES: tuple[Verdict, ...] = ("swap", "leak", "dominance", "drop", "missing")

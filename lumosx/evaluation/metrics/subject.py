@@ -15,9 +15,10 @@ from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics import SEEN, named
 from lumosx.evaluation.metrics.identity import score_looks
-from lumosx.evaluation.models import Models, Picture, PictureEncoder, TextPictureEncoder, crop
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score, not_applicable
 from lumosx.scene.entities import Kind
+from lumosx.vision import Picture, PictureEncoder, TextPictureEncoder, crop
 
 KINDS: dict[Kind, str] = {"attribute": ":attributes", "object": ":objects", "background": ":background"}
 GREY = 128  # hides people in the pictures of the background

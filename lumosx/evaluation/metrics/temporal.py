@@ -13,8 +13,9 @@ from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics import named
-from lumosx.evaluation.models import Interpolator, Models, Picture, PictureEncoder
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score, not_applicable
+from lumosx.vision import Interpolator, Picture, PictureEncoder
 
 # VBench has one formula and two names for it, by the encoder: of subjects DINO, of backgrounds CLIP.
 CONSISTENCIES = {

@@ -15,8 +15,9 @@ from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip, VideoFile
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics import named
-from lumosx.evaluation.models import Flow, Models, Picture, VideoEncoder
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score, not_applicable
+from lumosx.vision import Flow, Picture, VideoEncoder
 
 VBENCH_FLOW = "raft-things"
 RATE = 8  # frames a second between which motion is measured

@@ -27,8 +27,9 @@ from lumosx.errors import InputError
 from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
-from lumosx.evaluation.models import Box, Face, FaceDetector, FaceEncoder, Models, Picture, crop, whole
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score, not_applicable
+from lumosx.vision import Box, Face, FaceDetector, FaceEncoder, Picture, crop, whole
 
 ABOVE = 0.17  # of a face's height, added at the top
 BELOW = 0.03  # of the height after that, added at the bottom

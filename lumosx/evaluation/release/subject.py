@@ -32,9 +32,10 @@ from lumosx.evaluation.cases import Case, CaseReference
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.subject import Sight, resemblance, resemblances
-from lumosx.evaluation.models import Face, FaceDetector, Models, PhraseDetector, Picture, crop, whole
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.release.identity import faces_of, swapped, unaligned
 from lumosx.evaluation.scores import Score, not_applicable
+from lumosx.vision import Face, FaceDetector, PhraseDetector, Picture, crop, whole
 
 
 class ReleaseSubject:

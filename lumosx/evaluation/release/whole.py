@@ -28,8 +28,9 @@ from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip, VideoFile
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.whole import degree, degree_name, frame_interval, motion, similarities, similarity_names
-from lumosx.evaluation.models import Flow, Models
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score, not_applicable
+from lumosx.vision import Flow
 
 SEEN = 8  # frames that the encoder of videos is given
 SKIPPED = 10  # frames of the ground truth

@@ -12,11 +12,12 @@ from PIL import Image
 from lumosx.evaluation.cases import Case, CaseReference
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
-from lumosx.evaluation.models import Box, Face, ModelCard, Models
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.results import Results, Row
 from lumosx.evaluation.runner import Suite
 from lumosx.evaluation.scores import Score, not_applicable
 from lumosx.scene.images import ImageSpec
+from lumosx.vision import Box, Face, ModelCard
 
 
 def card(name: str, revision: str = "1") -> ModelCard:

@@ -29,7 +29,8 @@ from hypothesis import strategies as st
 from lumosx.evaluation import evidence as module
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence, Track
-from lumosx.evaluation.models import Face, Models
+from lumosx.evaluation.models import Models
+from lumosx.vision import Face
 
 LEFT, MIDDLE, RIGHT = (10, 10, 30, 30), (50, 10, 70, 30), (90, 10, 110, 30)
 COLOURS = (RED, GREEN, BLUE, OLIVE, PURPLE)

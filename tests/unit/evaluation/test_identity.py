@@ -25,8 +25,8 @@ from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.identity import IdentityMeasure, score_looks
 from lumosx.evaluation.models import Models
-from lumosx.evaluation.models.faces import DlibEncoder, DlibFaces
 from lumosx.evaluation.scores import Score
+from lumosx.vision.faces import DlibEncoder, DlibFaces
 
 LEFT, RIGHT = (10, 10, 30, 30), (70, 10, 90, 30)
 MODELS = Models(BlockFaces(RED, GREEN, BLUE, OLIVE, PURPLE), {"ArcSim": FaceColour(), "CurSim": FaceColour(red=4)})

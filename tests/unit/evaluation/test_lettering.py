@@ -19,10 +19,11 @@ from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.lettering import LetteringMeasure, unasked
-from lumosx.evaluation.models import ModelCard, Models, Written
-from lumosx.evaluation.models.lettering import RapidOcr
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.protocols import measures
 from lumosx.evaluation.scores import Score
+from lumosx.vision import ModelCard, Written
+from lumosx.vision.lettering import RapidOcr
 
 FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
 WIDTH, HEIGHT = 416, 240

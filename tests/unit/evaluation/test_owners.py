@@ -14,9 +14,10 @@ from lumosx.evaluation.cases import Case, CaseReference
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.owners import OwnersMeasure, bind_flip
-from lumosx.evaluation.models import Face, Found, ModelCard, Models
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score
 from lumosx.scene.images import ImageSpec
+from lumosx.vision import Face, Found, ModelCard
 
 FACE, SHIRT, HAT = 50, 100, 150  # what is painted, in the blue channel; the red one says which
 WORDS = {"shirt": SHIRT, "hat": HAT}

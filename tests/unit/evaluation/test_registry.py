@@ -9,10 +9,10 @@ import pytest
 from composites import face_picture
 
 from lumosx.errors import InputError
-from lumosx.evaluation.models import Models
-from lumosx.evaluation.models import registry as registry_module
-from lumosx.evaluation.models.registry import MODELS, Choice, Profile, load_models, load_profile
+from lumosx.evaluation.models import MODELS, Models, Profile, load_models, load_profile
 from lumosx.paths import configs_dir
+from lumosx.vision import registry as registry_module
+from lumosx.vision.registry import Choice, Entry
 
 SHIPPED = sorted(path.stem for path in (configs_dir() / "bench").glob("*.yaml"))
 FILES = ["identities.ArcSim=arcface-r100:/none.onnx", "identities.CurSim=curricularface:/none.onnx"]
@@ -20,8 +20,8 @@ FILES += ["flow=dis", "interpolator=dis"]
 
 
 def _adapter(name: str) -> type:
-    module, kind = MODELS[name].adapter.split(".")
-    return getattr(importlib.import_module(f"lumosx.evaluation.models.{module}"), kind)
+    module, _, kind = MODELS[name].adapter.rpartition(".")
+    return getattr(importlib.import_module(f"lumosx.{module}"), kind)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -108,7 +108,7 @@ def test_what_is_allowed_is_looked_for(tmp_path: Path) -> None:
 def test_a_model_with_two_roles_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Choice] = []
 
-    def make(choice: Choice, device: str) -> object:
+    def make(entry: Entry, choice: Choice, device: str) -> object:
         made.append(choice)
         return object()
 

@@ -29,9 +29,10 @@ from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.identity import IdentityMeasure
-from lumosx.evaluation.models import Face, Models, Picture
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.release.identity import ReleaseIdentity, raised
 from lumosx.evaluation.scores import Score
+from lumosx.vision import Face, Picture
 
 LEFT, RIGHT = (10, 20, 30, 40), (70, 20, 90, 40)
 FOREST = (0, 192, 56)  # cosine .28 with blue

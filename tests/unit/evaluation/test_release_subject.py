@@ -33,9 +33,10 @@ from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.identity import IdentityMeasure
 from lumosx.evaluation.metrics.subject import SubjectMeasure
-from lumosx.evaluation.models import Face, Found, Models, Picture
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.release.subject import ReleaseSubject, described, face_in, middle
 from lumosx.evaluation.scores import Score
+from lumosx.vision import Face, Found, Picture
 
 FRAME = (0, 0, 120, 80)
 BLACK = (0, 0, 0)  # around faces, so that raised boxes show no more colours

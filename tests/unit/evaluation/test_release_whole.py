@@ -13,7 +13,7 @@ from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.whole import WholeMeasure
-from lumosx.evaluation.models import ModelCard, Models
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.release.whole import (
     ReleaseWhole,
     distributed_means,
@@ -24,6 +24,7 @@ from lumosx.evaluation.release.whole import (
 )
 from lumosx.evaluation.scores import Score
 from lumosx.pipelines.video import write_clip
+from lumosx.vision import ModelCard
 
 
 class Recording:

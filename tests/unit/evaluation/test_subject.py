@@ -30,8 +30,9 @@ from lumosx.evaluation.cases import Case, CaseReference
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.subject import SubjectMeasure, resemblance
-from lumosx.evaluation.models import Found, Models
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score
+from lumosx.vision import Found
 
 # Two people, each with a face; what they wear lies on them, things lie under them.
 MAN, WOMAN = ((0, 0, 50, 60), BODY), ((70, 0, 120, 60), COAT)

@@ -13,9 +13,10 @@ from lumosx.evaluation.cases import Case, CaseReference
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.temporal import TemporalMeasure, consistency, face_consistency, smoothness
-from lumosx.evaluation.models import Face, ModelCard, Models
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score
 from lumosx.scene.images import ImageSpec
+from lumosx.vision import Face, ModelCard
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 

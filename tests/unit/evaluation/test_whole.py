@@ -16,9 +16,10 @@ from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.whole import WholeMeasure, fastest, frame_interval
-from lumosx.evaluation.models import ModelCard, Models
+from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score
 from lumosx.pipelines.video import write_clip
+from lumosx.vision import ModelCard
 
 HEIGHT, WIDTH = 128, 192  # half of VBench's 256, so a pair is moving beyond 3 pixels
 
@@ -143,7 +144,7 @@ def test_one_frame_does_not_move() -> None:
 def test_dis_flow_sees_how_far_a_texture_moves() -> None:
     """A texture moved by 2 and by 5 pixels a frame, on both sides of the limit of 3."""
     pytest.importorskip("cv2")
-    from lumosx.evaluation.models.motion import DisFlow
+    from lumosx.vision.motion import DisFlow
 
     noise = gaussian_filter(np.random.default_rng(0).random((HEIGHT, WIDTH)), 2, mode="wrap")
     texture = ((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)[..., None].repeat(3, 2)

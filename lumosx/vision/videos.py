@@ -18,9 +18,9 @@ from torch import Tensor
 from transformers import AutoTokenizer, XCLIPModel
 
 from lumosx.errors import InputError
-from lumosx.evaluation.models import ModelCard
-from lumosx.evaluation.models.pictures import pixel_values, tokenized, unit
-from lumosx.evaluation.models.places import (
+from lumosx.vision import ModelCard
+from lumosx.vision.pictures import pixel_values, tokenized, unit
+from lumosx.vision.places import (
     UNREADABLE,
     Place,
     find,

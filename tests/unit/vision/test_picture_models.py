@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from lumosx.errors import InputError
-from lumosx.evaluation.models.pictures import BATCH, ClipEncoder, DinoEncoder, unit
+from lumosx.vision.pictures import BATCH, ClipEncoder, DinoEncoder, unit
 
 SIZE = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from lumosx.errors import InputError
-from lumosx.evaluation.models import ModelCard, Picture, Written
-from lumosx.evaluation.models.places import library
+from lumosx.vision import ModelCard, Picture, Written
+from lumosx.vision.places import library
 
 EXTRA = "'lumosx[bench]'"
 WHEEL = "3.10.0"  # whose networks these are

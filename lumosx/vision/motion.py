@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from lumosx.errors import InputError
-from lumosx.evaluation.models import Flow, ModelCard, Picture
-from lumosx.evaluation.models.places import UNREADABLE, find, library
+from lumosx.vision import Flow, ModelCard, Picture
+from lumosx.vision.places import UNREADABLE, find, library
 
 Preset = Literal["ultrafast", "fast", "medium"]
 RAFT_THINGS = "22a6c225"  # how the sha256 of the authors' raft-things.pth as torchvision ships it begins

@@ -13,8 +13,8 @@ from tiny_clip import noise
 from torch import nn
 
 from lumosx.errors import InputError
-from lumosx.evaluation.models import motion
-from lumosx.evaluation.models.motion import DisFlow, FlowInterpolator, RaftFlow
+from lumosx.vision import motion
+from lumosx.vision.motion import DisFlow, FlowInterpolator, RaftFlow
 
 MARGIN = 16  # pixels at the edges, where what moves in or out cannot be followed
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from lumosx.errors import InputError
-from lumosx.evaluation.models import Box, Face, ModelCard, Picture, crop
-from lumosx.evaluation.models.places import library
 from lumosx.files import sha256_of
+from lumosx.vision import Box, Face, ModelCard, Picture, crop
+from lumosx.vision.places import library
 
 EXTRA = "'lumosx[bench]'"
 # Eyes, tip of the nose, corners of the mouth in an aligned face (ArcFace's, as published with its code).

@@ -1,7 +1,7 @@
-"""What the benchmark asks of other people's models: small protocols, one adapter file a library.
+"""What benchmark and curation ask of other people's models: small protocols, one adapter file a library.
 
 Everywhere a picture is uint8 [H, W, 3] in RGB and a box is (x0, y0, x1, y1) in its pixels, so that no adapter decides
-on channels or scales for the metrics. Embeddings are float32 of length 1. An adapter imports its library when it is
+on channels or scales for those who ask. Embeddings are float32 of length 1. An adapter imports its library when it is
 made, and answers a missing one with an InputError that names the extra to install.
 """
 
@@ -76,7 +76,7 @@ class FaceDetector(HasCard, Protocol):
 class FaceEncoder(HasCard, Protocol):
     """Tells people apart: [n, D] for n faces of one picture, each aligned by its landmarks if it has any.
 
-    One may state `same_person`, the least cosine of two pictures of one person, which `Evidence` then goes by.
+    One may state `same_person`, the least cosine of two pictures of one person, which those who ask then go by.
     """
 
     def embed(self, picture: Picture, faces: Sequence[Face]) -> np.ndarray: ...
@@ -132,35 +132,42 @@ class TextReader(HasCard, Protocol):
     def read(self, picture: Picture) -> list[Written]: ...
 
 
-@dataclass(frozen=True)
-class Models:
-    """The models of one benchmark run, by what they are asked. None: not at hand, so what needs it is not measured.
+class Segmenter(HasCard, Protocol):
+    """What fills each of n boxes, bool [n, H, W]."""
 
-    `identities`: by the name of the metric that each gives, such as ArcSim; the first one assigns people. `likenesses`:
-    the same for pictures, such as CLIP-I and DINO-I.
+    def segment(self, picture: Picture, boxes: Sequence[Box]) -> np.ndarray: ...
+
+
+class Inpainter(HasCard, Protocol):
+    """The picture with what is in `mask` (bool [H, W]) painted anew."""
+
+    def paint(self, picture: Picture, mask: np.ndarray, prompt: str, seed: int) -> Picture: ...
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about pictures.
+
+    schema: of the JSON that is wanted; None: free text. facts: what the prompt states, as data (boxes, the caption),
+    for models that do not read prompts.
     """
 
-    faces: FaceDetector
-    identities: Mapping[str, FaceEncoder]
-    people: PersonDetector | None = None
-    phrases: PhraseDetector | None = None
-    subjects: PhraseDetector | None = None  # finds a person by a description; the release's Florence-2
-    likenesses: Mapping[str, PictureEncoder] = field(default_factory=dict)
-    words: TextPictureEncoder | None = None
-    videos: VideoEncoder | None = None
-    flow: Flow | None = None
-    interpolator: Interpolator | None = None
-    reader: TextReader | None = None
+    pictures: Sequence[Picture]
+    prompt: str
+    schema: Mapping[str, Any] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def cards(self) -> dict[str, ModelCard]:
-        """Card by role."""
-        found: dict[str, ModelCard] = {}
-        for role, value in vars(self).items():
-            named = value.items() if isinstance(value, Mapping) else [(None, value)]
-            for name, model in named:
-                if model is not None:
-                    found[role if name is None else f"{role}.{name}"] = model.card
-        return found
+
+class Talker(HasCard, Protocol):
+    """Answers questions about pictures in words."""
+
+    def answer(self, question: Question) -> str: ...
+
+
+class Scorer(HasCard, Protocol):
+    """Technical quality and aesthetics of a clip's frames, from 1 to 5."""
+
+    def score(self, frames: Sequence[Picture]) -> tuple[float, float]: ...
 
 
 def crop(picture: Picture, box: Box) -> Picture | None:

@@ -11,8 +11,8 @@ from scipy.ndimage import binary_propagation, gaussian_filter
 
 from lumosx.evaluation.evidence import BODY
 from lumosx.evaluation.garments import part
-from lumosx.evaluation.models import Box, Found, ModelCard, Picture
-from lumosx.evaluation.models.places import library
+from lumosx.vision import Box, Found, ModelCard, Picture
+from lumosx.vision.places import library
 
 # Where garments are on an adult who stands, in sides of the face: half the width around the middle, and from where to
 # where below the top of a body of `Evidence.body`, which begins one side above the face.

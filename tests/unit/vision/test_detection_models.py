@@ -26,8 +26,8 @@ from transformers.models.owlv2.modeling_owlv2 import Owlv2ObjectDetectionOutput
 from transformers.models.rt_detr_v2.modeling_rt_detr_v2 import RTDetrV2ObjectDetectionOutput
 
 from lumosx.errors import InputError
-from lumosx.evaluation.models import Found
-from lumosx.evaluation.models.detection import FlorenceDetector, OwlDetector, RtDetrPeople
+from lumosx.vision import Found
+from lumosx.vision.detection import FlorenceDetector, OwlDetector, RtDetrPeople
 
 WIDE = noise(40, 80)  # a picture of 80 x 40 pixels
 

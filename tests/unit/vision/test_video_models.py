@@ -15,7 +15,7 @@ from tiny_clip import TEXT, VISION, byte_tokenizer, noise
 from transformers import CLIPImageProcessorPil, VideoMAEImageProcessorPil, XCLIPConfig, XCLIPModel
 
 from lumosx.errors import InputError
-from lumosx.evaluation.models.videos import VideoClipXL, XClip, evenly
+from lumosx.vision.videos import VideoClipXL, XClip, evenly
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel, Dinov2Model, DINOv3ViTModel
 
 from lumosx.errors import InputError
-from lumosx.evaluation.models import ModelCard, Picture
-from lumosx.evaluation.models.places import find, load_image_processor, load_model, load_part, model_type
+from lumosx.vision import ModelCard, Picture
+from lumosx.vision.places import find, load_image_processor, load_model, load_part, model_type
 
 BATCH = 16  # pictures that go through a model at once
 

@@ -20,9 +20,9 @@ from transformers import (
 from transformers.models.owlv2.modeling_owlv2 import Owlv2ObjectDetectionOutput
 
 from lumosx.errors import InputError
-from lumosx.evaluation.models import Found, ModelCard, Picture
-from lumosx.evaluation.models.pictures import pixel_values, tokenized
-from lumosx.evaluation.models.places import find, load_image_processor, load_model, load_part
+from lumosx.vision import Found, ModelCard, Picture
+from lumosx.vision.pictures import pixel_values, tokenized
+from lumosx.vision.places import find, load_image_processor, load_model, load_part
 
 FLORENCE_TASK = "<OPEN_VOCABULARY_DETECTION>"
 

@@ -16,6 +16,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.utils import HFValidationError
 from safetensors import SafetensorError
 
+from lumosx.completeness import expect_none_missing
 from lumosx.errors import InputError
 from lumosx.files import sha256_of
 from lumosx.paths import names_repository
@@ -71,8 +72,6 @@ def load_model(kind: Any, place: Place, device: str) -> Any:
     Raises:
         InputError: it is of another class, cannot be read, or lacks tensors.
     """
-    from lumosx.models.completeness import expect_none_missing  # imports torch and diffusers, which dlib needs not
-
     found, wanted = model_type(place), kind.config_class.model_type
     if found != wanted:
         raise InputError(f"{place.source}: a model of type {found}; wanted is {wanted}")

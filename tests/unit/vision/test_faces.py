@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 from PIL import Image, ImageEnhance, ImageFilter
 
 from lumosx.errors import InputError
-from lumosx.evaluation.models import Face
-from lumosx.evaluation.models.faces import ARCFACE, DlibEncoder, DlibFaces, OnnxFaceEncoder, aligned, similarity
+from lumosx.vision import Face
+from lumosx.vision.faces import ARCFACE, DlibEncoder, DlibFaces, OnnxFaceEncoder, aligned, similarity
 
 
 @pytest.fixture(scope="module")
