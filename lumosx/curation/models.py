@@ -1,0 +1,57 @@
+"""The models that curation can ask, and profiles of `configs/curate` that choose."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lumosx.vision.registry import Entry, Registry, hub
+
+FLUX = "FLUX.1 [dev] Non-Commercial License"
+INSIGHTFACE = "non-commercial research only (InsightFace's)"
+
+MODELS: dict[str, Entry] = {
+    "rapidocr": Entry(("reader",), "vision.lettering.RapidOcr"),
+    "dis": Entry(("flow",), "vision.motion.DisFlow"),
+    "raft": Entry(("flow",), "vision.motion.RaftFlow", ""),
+    "rtdetr": hub("people", "vision.detection.RtDetrPeople", "PekingU/rtdetr_v2_r50vd"),
+    "xclip": hub("embedder", "vision.videos.XClip", "microsoft/xclip-base-patch32"),
+    "videoclip-xl": hub(
+        "embedder",
+        "vision.videos.VideoClipXL",
+        "alibaba-pai/VideoCLIP-XL-v2",
+        options={"trust_code": True},
+        restricted="CC-BY-NC-SA-4.0; runs the Python code of its repository",
+    ),
+    "dlib-hog": Entry(("faces",), "vision.faces.DlibFaces"),
+    "dlib-mmod": Entry(("faces",), "vision.faces.DlibFaces", options={"mmod": True}),
+    "dlib-resnet": Entry(("identities",), "vision.faces.DlibEncoder"),
+    "arcface-r100": Entry(
+        ("identities",),
+        "vision.faces.OnnxFaceEncoder",
+        weights="",
+        options={"name": "ArcFace r100 (glint360k)", "licence": INSIGHTFACE},
+        restricted=INSIGHTFACE,
+    ),
+    "owlv2": hub("phrases", "vision.detection.OwlDetector", "google/owlv2-base-patch16-ensemble"),
+}
+
+
+@dataclass
+class Profile:
+    """Which model has which role, as NAME[:WEIGHTS[@REVISION]]; None: the stages that ask it are left out."""
+
+    reader: str | None = None  # of lettering
+    flow: str | None = None
+    scorer: str | None = None  # of quality and aesthetics
+    people: str | None = None
+    embedder: str | None = None  # of clips, for near-duplicates
+    captioner: str | None = None
+    tagger: str | None = None  # of entity words and their owners
+    faces: str | None = None
+    identities: str | None = None
+    phrases: str | None = None  # finds what words name
+    segmenter: str | None = None
+    inpainter: str | None = None
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # of stages, by name
+
+
+REGISTRY = Registry(MODELS, Profile, "curate", needed=("reader", "flow", "people", "captioner", "tagger"))

@@ -1,0 +1,226 @@
+"""Takes records through stages, each as far as it gets, and keeps what was measured in the ledger.
+
+A run is a function of the videos, the settings and the models: in whatever order, by however many processes and by
+whichever engine records are measured, and however often the run is killed and begun again, the same comes out.
+"""
+
+import errno
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lumosx.curation.blobs import Blobs
+from lumosx.curation.ledger import Ledger, Row
+from lumosx.curation.stage import Failed, Look, Record, Rejected, Stage, fingerprints
+from lumosx.errors import TransientError
+from lumosx.records import Model
+
+Kind = type[Stage[Any]]
+Stages = Mapping[Kind, Stage[Any]]
+FEWEST = 20  # records that must have been measured before failures are too many
+
+
+class TooManyFailures(Exception):
+    """More of a run's records failed than its budget allows; carries the commonest errors."""
+
+
+@dataclass
+class Standing:
+    """How far a record got: what was measured of it, and what it waits for or what stopped it."""
+
+    record: Record
+    values: dict[Kind, Model] = field(default_factory=dict)
+    waits: Kind | None = None
+    stopped: tuple[Kind, Rejected | Failed] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it went through all stages that were asked about."""
+        return self.waits is None and self.stopped is None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A record and the stages that are due; `values` are those of earlier stages."""
+
+    record: Record
+    values: Mapping[Kind, Model]
+    due: Sequence[Kind]
+
+
+def never(failed: Failed) -> bool:
+    """No failure is measured again."""
+    del failed
+    return False
+
+
+def survey(
+    records: Sequence[Record],
+    kinds: Sequence[Kind],
+    stages: Stages,
+    ledger: Ledger,
+    again: Callable[[Failed], bool] = never,
+) -> list[Standing]:
+    """Where each record stands by what the ledger holds and today's thresholds.
+
+    Args:
+        records: all of the run, because some stages judge a record among the others.
+        kinds: the stages to go through, in order.
+        stages: with their settings.
+        ledger: what was measured.
+        again: whether a failure counts as not measured.
+    """
+    prints = fingerprints(stages)
+    standings = [Standing(record) for record in records]
+    for kind in kinds:
+        rows = ledger.rows(kind.name, prints[kind])
+        staying = [standing for standing in standings if standing.alive]
+        for standing in staying:
+            _read(standing, kind, rows.get(standing.record.id), again)
+        measured = {s.record.id: s.values[kind] for s in staying if s.alive}
+        if kind.among_others and any(standing.waits for standing in standings):
+            for standing in staying:
+                standing.waits = kind if standing.alive else standing.waits  # for the others
+            continue
+        rejected = stages[kind].judge_all(measured)
+        for standing in staying:
+            if standing.record.id in rejected:
+                standing.stopped = kind, rejected[standing.record.id]
+    return standings
+
+
+def advance(
+    records: Sequence[Record],
+    before: Sequence[Kind],
+    kinds: Sequence[Kind],
+    stages: Stages,
+    ledger: Ledger,
+    measure: "Engine",
+    budget: float,
+    again: Callable[[Failed], bool] = lambda failed: failed.transient,
+    on_done: Callable[[int, int], None] = lambda done, of: None,
+) -> list[Standing]:
+    """Measures what is missing of a group of stages; where each record stands afterwards.
+
+    Args:
+        records: all of the run.
+        before: the stages that come earlier.
+        kinds: the stages of the group.
+        stages, ledger, again: as of `survey`.
+        measure: who measures: `local`, or an engine that spreads jobs over processes.
+        budget: share of the records that may fail.
+        on_done: called with the number of jobs done and of all jobs.
+
+    Raises:
+        TooManyFailures: more failed.
+    """
+    due = [*before, *kinds]
+    waiting = [s for s in survey(records, due, stages, ledger, again) if s.waits in kinds and s.waits not in s.values]
+    jobs = [Job(s.record, s.values, kinds[kinds.index(s.waits) :]) for s in waiting if s.waits]
+    prints, errors, done = fingerprints(stages), Counter[str](), 0
+    on_done(0, len(jobs))
+    try:
+        for job, outcome in measure(jobs):
+            done += 1
+            for kind, row in outcome or [(job.due[0], DIED)]:
+                ledger.add(kind.name, Row(job.record.id, prints[kind], row.value, row.error, row.seconds))
+                if row.error:
+                    failed = json.loads(row.error)
+                    errors[f"{kind.name}: {failed['type']}: {failed['message']}"] += 1
+            on_done(done, len(jobs))
+            if done >= FEWEST and errors.total() > budget * done:
+                raise TooManyFailures(_told(errors, done, budget))
+    finally:
+        ledger.flush()
+    return survey(records, due, stages, ledger)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A stage's outcome as the ledger's row holds it."""
+
+    value: str | None
+    error: str | None
+    seconds: float
+
+
+DIED = Measured(None, json.dumps(asdict(Failed("ProcessDied", "the process that measured it died of it"))), 0.0)
+Outcome = list[tuple[Kind, Measured]]
+Engine = Callable[[Sequence[Job]], Iterable[tuple[Job, Outcome | None]]]
+
+
+class Worker:
+    """Measures jobs in this process. `stages` may share models, which load when they are first asked."""
+
+    def __init__(self, stages: Stages, out: Path, seed: int) -> None:
+        self.stages, self.blobs, self.seed = stages, Blobs(out), seed
+
+    def __call__(self, job: Job) -> Outcome:
+        """One outcome a stage, up to the first that fails or by whose value the record leaves; raises nothing."""
+        values, outcome = dict(job.values), Outcome()
+        for kind in job.due:
+            stage, start = self.stages[kind], time.perf_counter()
+            try:
+                text = stage.measure(Look(job.record, values, self.blobs, self.seed)).model_dump_json()
+                values[kind] = kind.gives.model_validate_json(text)  # what a later run will read
+            except Exception as error:
+                outcome.append((kind, Measured(None, json.dumps(asdict(failure(error))), time.perf_counter() - start)))
+                break
+            outcome.append((kind, Measured(text, None, time.perf_counter() - start)))
+            if kind.among_others or stage.judge(values[kind]):
+                break
+        return outcome
+
+
+def local(worker: Worker) -> Engine:
+    """One job after the other in this process."""
+
+    def measure(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+        for job in jobs:
+            yield job, worker(job)
+
+    return measure
+
+
+def spread(make: Callable[[], Worker]) -> Engine:
+    """Jobs over the processes of Ray, each of which makes its own worker."""
+    from lumosx.ray_engine import map_with_ray
+
+    def measure(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome | None]]:
+        for number, outcome in map_with_ray(jobs, make):
+            yield jobs[number], outcome
+
+    return measure
+
+
+def failure(error: Exception) -> Failed:
+    """An error as a row states it. What a machine lacked (memory, room on the disk) it may have another time."""
+    lacking = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    message = " ".join(str(error).split())[:500]
+    return Failed(type(error).__name__, message, lacking or full or isinstance(error, TransientError))
+
+
+def _read(standing: Standing, kind: Kind, row: Row | None, again: Callable[[Failed], bool]) -> None:
+    """Takes a row into a standing."""
+    if row is None:
+        standing.waits = kind
+    elif row.error is not None:
+        failed = Failed(**json.loads(row.error))
+        if again(failed):
+            standing.waits = kind
+        else:
+            standing.stopped = kind, failed
+    else:
+        assert row.value is not None
+        standing.values[kind] = kind.gives.model_validate_json(row.value)
+
+
+def _told(errors: Counter[str], done: int, budget: float) -> str:
+    commonest = [f"  {count} x {text}" for text, count in errors.most_common(5)]
+    share = f"{errors.total()} of {done} records failed, more than {budget:.0%}"
+    return "\n".join([f"{share}. The commonest errors:", *commonest])
