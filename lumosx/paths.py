@@ -24,6 +24,11 @@ def configs_dir() -> Path:
     return _data_root() / "configs"
 
 
+def shipped(name: str) -> Path:
+    """Where a file lies that comes with the program, such as "checkpoints/lumosx-tiny/model_index.json"."""
+    return _data_root() / name
+
+
 def checkpoint_path(name_or_path: str | Path) -> Path:
     """The folder of a checkpoint, given as a path or as the name of one under `checkpoints/`.
 

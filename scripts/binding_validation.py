@@ -37,11 +37,11 @@ from lumosx.evaluation.evidence import Evidence
 from lumosx.evaluation.metrics.identity import IdentityMeasure
 from lumosx.evaluation.metrics.owners import OwnersMeasure
 from lumosx.evaluation.models import Models
-from lumosx.evaluation.offline import Colours, Regions
 from lumosx.evaluation.scores import Score
 from lumosx.scene.images import ImageSpec
 from lumosx.vision import Face, Picture, crop
 from lumosx.vision.faces import DlibEncoder, DlibFaces
+from lumosx.vision.rules import Colours, Regions
 
 IDENTITY = "FaceSim-dlib"
 SIZES = ((480, 270), (560, 315))  # of frames

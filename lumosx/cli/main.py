@@ -16,7 +16,8 @@ from lumosx.scene import SceneError
 
 # Modules of lumosx.cli in the order of the help page. Each has a function `command` or a group `app`.
 COMMANDS = (
-    "check", "explain", "sample", "replay", "import_", "export", "train", "cache", "bench", "convert", "playground",
+    "check", "explain", "sample", "replay", "import_", "export", "train", "cache", "curate", "bench", "convert",
+    "playground",
 )  # fmt: skip
 
 app = typer.Typer(

@@ -54,6 +54,10 @@ class Ledger:
         rows = [Row(**row) for file in files for row in self._read(file)]
         return rows + self._waiting.get(stage, [])
 
+    def stages(self) -> list[str]:
+        """The names of all stages that have rows."""
+        return sorted({path.name for path in self.root.glob("*") if path.is_dir()} | self._waiting.keys())
+
     def add(self, stage: str, row: Row) -> None:
         """Adds a row. It is on the disk within EVERY seconds of further work, and after `flush`."""
         self._waiting.setdefault(stage, []).append(row)
@@ -70,20 +74,19 @@ class Ledger:
 
     def tidy(self) -> None:
         """Makes one file of many, and removes what a kill left. Nobody else may be writing."""
-        for folder in sorted(path for path in self.root.glob("*") if path.is_dir()):
-            clear_leftovers(folder)
-            files = self._files(folder.name)
-            if len(files) >= MANY:
-                self._rewrite(folder.name, self.all_rows(folder.name))
+        for stage in self.stages():
+            clear_leftovers(self.root / stage)
+            if len(self._files(stage)) >= MANY:
+                self._rewrite(stage, self.all_rows(stage))
 
     def remove(self, records: Iterable[str]) -> None:
         """Removes all rows of records, for good."""
         doomed = set(records)
         self.flush()
-        for folder in sorted(path for path in self.root.glob("*") if path.is_dir()):
-            rows = self.all_rows(folder.name)
+        for stage in self.stages():
+            rows = self.all_rows(stage)
             if any(row.record in doomed for row in rows):
-                self._rewrite(folder.name, [row for row in rows if row.record not in doomed])
+                self._rewrite(stage, [row for row in rows if row.record not in doomed])
 
     def _files(self, stage: str) -> list[Path]:
         return sorted((self.root / stage).glob("[0-9]*.parquet"))

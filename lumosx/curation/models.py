@@ -12,7 +12,10 @@ MODELS: dict[str, Entry] = {
     "rapidocr": Entry(("reader",), "vision.lettering.RapidOcr"),
     "dis": Entry(("flow",), "vision.motion.DisFlow"),
     "raft": Entry(("flow",), "vision.motion.RaftFlow", ""),
+    "sharpness": Entry(("scorer",), "vision.rules.Sharpness"),
     "rtdetr": hub("people", "vision.detection.RtDetrPeople", "PekingU/rtdetr_v2_r50vd"),
+    "people-by-faces": Entry(("people",), "vision.rules.PeopleByFaces"),
+    "layout": Entry(("embedder",), "vision.rules.Layout"),
     "xclip": hub("embedder", "vision.videos.XClip", "microsoft/xclip-base-patch32"),
     "videoclip-xl": hub(
         "embedder",
@@ -21,6 +24,10 @@ MODELS: dict[str, Entry] = {
         options={"trust_code": True},
         restricted="CC-BY-NC-SA-4.0; runs the Python code of its repository",
     ),
+    "qwen3-vl": hub("captioner tagger", "vision.talk.QwenVl", "Qwen/Qwen3-VL-8B-Instruct"),
+    "qwen2.5-vl": hub("captioner tagger", "vision.talk.QwenVl", "Qwen/Qwen2.5-VL-32B-Instruct"),
+    "server": Entry(("captioner", "tagger"), "vision.server.ChatServer", "", hub=True, wants="its URL (URL@MODEL)"),
+    "sidecar": Entry(("captioner", "tagger"), "vision.sidecar.Sidecar", "", wants="the folder of your files"),
     "dlib-hog": Entry(("faces",), "vision.faces.DlibFaces"),
     "dlib-mmod": Entry(("faces",), "vision.faces.DlibFaces", options={"mmod": True}),
     "dlib-resnet": Entry(("identities",), "vision.faces.DlibEncoder"),
@@ -31,7 +38,15 @@ MODELS: dict[str, Entry] = {
         options={"name": "ArcFace r100 (glint360k)", "licence": INSIGHTFACE},
         restricted=INSIGHTFACE,
     ),
+    "regions": Entry(("phrases",), "vision.rules.Regions"),
     "owlv2": hub("phrases", "vision.detection.OwlDetector", "google/owlv2-base-patch16-ensemble"),
+    "grounding-dino": hub("phrases", "vision.detection.GroundingDino", "IDEA-Research/grounding-dino-base"),
+    "sam": hub("segmenter", "vision.segmentation.SamSegmenter", "facebook/sam-vit-huge"),
+    "sam2": hub("segmenter", "vision.segmentation.Sam2Segmenter", "facebook/sam2.1-hiera-large"),
+    "grabcut": Entry(("segmenter",), "vision.segmentation.GrabCut"),
+    "flux-fill": hub("inpainter", "vision.inpainting.FluxFill", "black-forest-labs/FLUX.1-Fill-dev", restricted=FLUX),
+    "z-image": hub("inpainter", "vision.inpainting.ZImageInpaint", "Tongyi-MAI/Z-Image-Turbo"),
+    "telea": Entry(("inpainter",), "vision.inpainting.Telea"),
 }
 
 
@@ -54,4 +69,6 @@ class Profile:
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # of stages, by name
 
 
-REGISTRY = Registry(MODELS, Profile, "curate", needed=("reader", "flow", "people", "captioner", "tagger"))
+REGISTRY = Registry(
+    MODELS, Profile, "curate", needed=("reader", "flow", "people", "captioner", "tagger"), others=("settings",)
+)

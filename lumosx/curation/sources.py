@@ -6,7 +6,7 @@ known by its video and its time there, so the same cut is the same clip.
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,19 +47,20 @@ class Found:
     unreadable: dict[str, str]  # name -> why
 
 
-def find_sources(folder: Path, known: Path) -> Found:
+def find_sources(folder: Path, known: Path, erased: Collection[str] = ()) -> Found:
     """The videos in a folder and below, by the suffixes of video files.
 
     Args:
         folder: to be searched; files and folders that begin with a dot are left out.
         known: a file that remembers digests, so that files that did not change are not read again.
+        erased: ids of videos that are left out.
 
     Raises:
         InputError: no such folder, or no video in it.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the one with your videos")
-    paths = sorted(_videos(folder))
+    paths = sorted(_videos(folder), key=lambda path: (len(path.name), path))  # a copy has the longer name
     if not paths:
         raise InputError(f"{folder}: no video in it ({', '.join(sorted(SUFFIXES))})")
     before, now = _remembered(known), {}
@@ -75,6 +76,8 @@ def find_sources(folder: Path, known: Path) -> Found:
             unreadable[name] = str(error)
             continue
         source = Source(digest[:16], path, name)
+        if source.id in erased:
+            continue
         if sources.setdefault(source.id, source) is not source:
             copies[name] = sources[source.id].name
     if now != before:

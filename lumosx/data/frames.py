@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
 
@@ -88,12 +88,19 @@ def read_window(stream: BinaryIO, start: float, frames: int, fps: float, width: 
 
 class Stored(NamedTuple):
     """A frame as it was decoded. `number` counts those that were since reading began, `time` is its seconds into the
-    video, and `aspect` the width of a pixel over its height."""
+    video, and `aspect` the width of a pixel over its height. `reformatter` is shared by the frames of a reading, because
+    making one takes longer than using it."""
 
     number: int
     time: float
     frame: VideoFrame
     aspect: float
+    reformatter: VideoReformatter
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as it is shown."""
+        return _shown_size(self.frame, self.aspect)
 
     def picture(self, crop: tuple[int, int, int, int] | None = None, side: int | None = None) -> np.ndarray:
         """uint8 [H, W, 3] as it is shown.
@@ -102,12 +109,13 @@ class Stored(NamedTuple):
             crop: x0, y0, x1, y1 in pixels of the frame as shown; None: all of it.
             side: what is larger is made smaller until its shorter side has so many pixels.
         """
-        shown = _shown_size(self.frame, self.aspect)
+        shown = self.size
         x0, y0, x1, y1 = crop or (0, 0, *shown)
         scale = min(1.0, side / min(x1 - x0, y1 - y0)) if side else 1.0
         size = max(1, round(shown[0] * scale)), max(1, round(shown[1] * scale))
         stored = size[::-1] if self.frame.rotation % 180 == 90 else size
-        pixels = self.frame.reformat(*stored, format="rgb24", interpolation=Interpolation.BICUBIC).to_ndarray()
+        filtered = self.reformatter.reformat(self.frame, *stored, format="rgb24", interpolation=Interpolation.BICUBIC)
+        pixels = filtered.to_ndarray()
         left, top, right, bottom = (round(edge * scale) for edge in (x0, y0, x1, y1))
         return np.ascontiguousarray(np.rot90(pixels, self.frame.rotation // 90)[top:bottom, left:right])
 
@@ -122,9 +130,10 @@ def frames_at(stream: BinaryIO, times: Sequence[float]) -> Iterator[Stored]:
     Raises:
         InputError: no video that can be read, or it ends before the last of `times`.
     """
+    reformatter = VideoReformatter()
     with _opened(stream) as (container, video):
         timed = (
-            (time, Stored(number, time, frame, _aspect(video)))
+            (time, Stored(number, time, frame, _aspect(video), reformatter))
             for number, (time, frame) in enumerate(_timed(container, video, times[0]))
         )
         yield from _nearest(timed, times)

@@ -14,12 +14,12 @@ from lumosx.evaluation.cases import Case
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.models import Models
 from lumosx.vision import Box, Face, FaceEncoder, Picture, crop, whole
+from lumosx.vision.boxes import body
 
 FRAMES = 16  # that are looked at in a clip
 SAME_PERSON = 0.5  # least cosine of two faces of one track, unless its encoder says otherwise (`same_person`)
 OVERLAP = 0.3  # of boxes (intersection over union) of one face on neighbouring looks
 IN_PLACE = 1.5  # times as far (1 - cosine) as those of one person may be two faces that are in the same place
-BODY = (3.0, 7.0)  # a person's width and height in widths and heights of the face, where no detector finds people
 
 
 @dataclass(eq=False)
@@ -146,14 +146,7 @@ class Evidence:
         around = [box for box in self.bodies[look] if _share_inside(face.box, box) > 0.7]
         if around:
             return min(around, key=_area)
-        x0, y0, x1, y1 = face.box
-        centre, width, height = (x0 + x1) / 2, (x1 - x0) * BODY[0], (y1 - y0) * BODY[1]
-        top = y0 - (y1 - y0)  # room for a hat
-        frame_height, frame_width = self.frames[look].shape[:2]
-        return (
-            max(0.0, centre - width / 2), max(0.0, top),
-            min(float(frame_width), centre + width / 2), min(float(frame_height), top + height),
-        )  # fmt: skip
+        return body(face.box, self.frames[look].shape)
 
     def worn(self, track: Track, look: int) -> dict[str, Picture]:
         """What is found on a person of all attributes of the case, whoever should wear them, cut out, by its word.

@@ -1,6 +1,5 @@
-"""Clips and pictures as data URIs, small enough that a page of many stays one file."""
+"""Clips as data URIs, small enough that a page of many stays one file."""
 
-import base64
 import io
 from fractions import Fraction
 from pathlib import Path
@@ -8,12 +7,11 @@ from pathlib import Path
 import av
 from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
-from PIL import Image
 
 from lumosx.evaluation.clips import no_frame, opened
+from lumosx.pages import data_uri
 
 HEIGHT = 256  # pixels of a clip at most
-THUMBNAIL = 160  # pixels of a picture's longer side at most
 CRF = "28"  # x264: small; faults of binding stay plain
 
 
@@ -27,16 +25,7 @@ def video_uri(path: Path) -> str:
     with opened(path) as (source, stream), av.open(buffer, "w", format="mp4") as target:
         if not _shrink(source, stream, target):
             raise no_frame(path)
-    return _uri("video/mp4", buffer.getvalue())
-
-
-def picture_uri(picture: Image.Image) -> str:
-    """A picture of at most THUMBNAIL pixels on its longer side, as JPEG."""
-    small = picture.convert("RGB")
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=82)
-    return _uri("image/jpeg", buffer.getvalue())
+    return data_uri("video/mp4", buffer.getvalue())
 
 
 def _shrink(source: InputContainer, stream: VideoStream, target: OutputContainer) -> int:
@@ -55,7 +44,3 @@ def _shrink(source: InputContainer, stream: VideoStream, target: OutputContainer
     if count:
         target.mux(out.encode(None))
     return count
-
-
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

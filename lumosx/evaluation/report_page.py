@@ -6,12 +6,10 @@ is told to load and to run nothing: case names, captions and errors come from st
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Template
 
 from lumosx.errors import InputError
 from lumosx.evaluation.cases import Case, CaseReference
@@ -24,15 +22,15 @@ from lumosx.evaluation.report import (
     ranking_metric,
     worst_first,
 )  # fmt: skip
-from lumosx.evaluation.report_media import picture_uri, video_uri
+from lumosx.evaluation.report_media import video_uri
 from lumosx.evaluation.summary import MetricSummary, summarise
+from lumosx.pages import POLICY, picture_uri, style, template
 from lumosx.scene.images import ImageError
 from lumosx.scene.palette import colour_of, ink_on
 
 Summary = dict[str, list[MetricSummary]]
 """Of `summarise`: the metrics of each group."""
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 STRAYS = "videos of no case"  # of a card
 BUDGET = 9_000_000  # characters of clips in one page; browsers and mail take a page of ten megabytes
 
@@ -74,7 +72,7 @@ def report_html(
         "clips": _Clips(runs, cases).of(keys[:worst]),
         "cards": [_card(run) for run in runs],
     }
-    return _template().render(page=page, policy=POLICY, style=Markup(_resource("report.css")))
+    return _template().render(page=page, policy=POLICY, style=style("lumosx.evaluation", "report.css"))
 
 
 def _table(runs: Sequence[Run], columns: Sequence[str], cells: Sequence[Mapping[str, list[Any]]]) -> dict[str, Any]:
@@ -172,13 +170,10 @@ def _stray_notes(runs: Sequence[Run]) -> list[str]:
 
 
 @cache
-def _template() -> Any:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals.update(
-        colour=lambda person: colour_of("face", person), ink=lambda person: ink_on(colour_of("face", person))
+def _template() -> Template:
+    return template(
+        "lumosx.evaluation",
+        "report.html.j2",
+        colour=lambda person: colour_of("face", person),
+        ink=lambda person: ink_on(colour_of("face", person)),
     )
-    return environment.from_string(_resource("report.html.j2"))
-
-
-def _resource(name: str) -> str:
-    return files("lumosx.evaluation").joinpath(name).read_text(encoding="utf-8")

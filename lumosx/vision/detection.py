@@ -1,10 +1,11 @@
-"""Where things and people are in a picture: OWLv2, Florence-2 and RT-DETRv2, by transformers.
+"""Where things and people are in a picture: OWLv2, Florence-2, Grounding DINO and RT-DETRv2, by transformers.
 
 None of these has run on the published weights in this repository's tests: they run tiny random models of the same
 classes, saved and loaded the same way.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from transformers import (
     AutoTokenizer,
     Florence2ForConditionalGeneration,
     Florence2Processor,
+    GroundingDinoForObjectDetection,
+    GroundingDinoProcessor,
     Owlv2ForObjectDetection,
     RTDetrV2ForObjectDetection,
 )
@@ -100,6 +103,68 @@ class FlorenceDetector:
         (text,) = self._processor.batch_decode(tokens, skip_special_tokens=False)
         answer = self._processor.post_process_generation(text=text, task=FLORENCE_TASK, image_size=image.size)
         return [Found(_box(box), 1.0) for box in answer[FLORENCE_TASK]["bboxes"]]
+
+
+class GroundingDino:
+    """Grounding DINO (Liu et al. 2023), such as IDEA-Research/grounding-dino-base. Each phrase is asked alone, because
+    the words of several in one question answer for each other. It loads when it is first asked.
+
+    Args:
+        place: a folder as transformers saves it, or a downloaded hub repository.
+        device: of torch.
+        threshold: only boxes with a score above: how well the best of a question's tokens fits.
+        text_threshold: only boxes that one of the phrase's own tokens fits better than that; the marks around a phrase
+            can fit a box as well. Both are the paper's (section A.4).
+        revision: of a hub repository.
+
+    Raises:
+        InputError: nothing is there. That it is no such model shows when it is first asked.
+    """
+
+    def __init__(
+        self,
+        place: str | Path,
+        device: str = "cpu",
+        threshold: float = 0.5,
+        text_threshold: float = 0.45,
+        revision: str | None = None,
+    ) -> None:
+        self._found, self._device = find(place, revision), device
+        self.threshold, self.text_threshold = threshold, text_threshold
+        name = f"Grounding DINO (box {threshold:g}, text {text_threshold:g})"
+        self.card = ModelCard(name, self._found.source, self._found.revision, "Apache-2.0", True)
+
+    @cached_property
+    def _model(self) -> Any:
+        return load_model(GroundingDinoForObjectDetection, self._found, self._device)
+
+    @cached_property
+    def _processor(self) -> Any:
+        return GroundingDinoProcessor(load_image_processor(self._found), load_part(AutoTokenizer, self._found))
+
+    def find(self, picture: Picture, phrases: Sequence[str]) -> list[list[Found]]:
+        """For every phrase what it names, the surest first. Boxes may reach over the picture's edges."""
+        return [self._boxes(picture, phrase) for phrase in phrases]
+
+    @torch.inference_mode()
+    def _boxes(self, picture: Picture, phrase: str) -> list[Found]:
+        model, processor = self._model, self._processor
+        question = (
+            phrase.lower().replace(".", " ").strip() + "."
+        )  # as it was trained; one inside would divide the phrase
+        asked = processor(images=Image.fromarray(picture), text=question, return_tensors="pt").to(self._device)
+        output = model(**asked)
+        (result,) = processor.post_process_grounded_object_detection(
+            output,
+            asked["input_ids"],
+            threshold=self.threshold,
+            text_threshold=self.text_threshold,
+            target_sizes=[picture.shape[:2]],
+        )
+        # of no box it gives one empty text
+        found = zip(result["boxes"].tolist(), result["scores"].tolist(), result["text_labels"], strict=False)
+        named = [Found(_box(box), score) for box, score, words in found if words.strip(" .")]
+        return sorted(named, key=lambda one: -one.score)
 
 
 class RtDetrPeople:

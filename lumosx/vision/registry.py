@@ -24,9 +24,10 @@ from lumosx.scene.messages import nearest
 class Entry:
     """A model that can be asked for.
 
-    adapter: module and class below `lumosx`. weights: where they lie unless told; "" if the user must
-    tell; None if it has none or its wheel holds them. hub: whether they have revisions. restricted: why it is used only
-    when allowed by name. metric: the one that it alone gives, so that no score bears a name that is not its own.
+    adapter: module and class below `lumosx`. weights: where they lie unless told; "" if the user must tell, which is
+    what `wants` asks for; None if it has none or its wheel holds them. hub: whether they have revisions. restricted:
+    why it is used only when allowed by name. metric: the one that it alone gives, so that no score bears a name that is
+    not its own.
     """
 
     roles: tuple[str, ...]
@@ -35,6 +36,7 @@ class Entry:
     hub: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     restricted: str | None = None
+    wants: str = "the file of its weights"
     metric: str | None = None
 
 
@@ -67,7 +69,7 @@ class Registry:
 
     models: by name. profile: a dataclass with a field for each role, a text or None, or of a role in `named` a dict of
     texts. shipped: the folder of `configs` with the profiles. named: roles that hold several models, by name (of a
-    metric). needed: roles without which there is no run.
+    metric). needed: roles without which there is no run. others: fields of the profile that are no roles.
     """
 
     models: Mapping[str, Entry]
@@ -75,6 +77,7 @@ class Registry:
     shipped: str
     named: tuple[str, ...] = ()
     needed: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     def load_profile(self, name: str, overrides: Iterable[str] = ()) -> Any:
         """A shipped profile, or a YAML file of one's own, with models put in the place of its own.
@@ -133,7 +136,7 @@ class Registry:
 
     @property
     def _roles(self) -> list[str]:
-        return [role.name for role in fields(self.profile)]
+        return [role.name for role in fields(self.profile) if role.name not in self.others]
 
     def _override(self, profile: Any, text: str) -> None:
         place, _, model = text.partition("=")
@@ -171,7 +174,7 @@ class Registry:
         if role not in entry.roles:
             yield f"{choice.model} cannot do that; choose {self._able(role)}"
         if entry.weights == "" and choice.weights is None:
-            yield f"{choice.model} needs the file of its weights: --model {place}={choice.model}:/path/to/file"
+            yield f"{choice.model} needs {entry.wants}: --model {place}={choice.model}:..."
         if entry.weights is None and choice.weights:
             yield f"{choice.model} takes no weights; leave {choice.weights} out"
         if choice.revision and not entry.hub:

@@ -52,11 +52,15 @@ class Subtitles(Model):
 
 
 class Kept(Model):
-    """The clip as it will be kept: its size, its length, and its key frames as pictures."""
+    """The clip as it will be kept: its size, its length, and its key frames as pictures.
+
+    stored_fps: frames a second of the source; with fewer than those of the clip, frames are repeated.
+    """
 
     width: int
     height: int
     frames: int
+    stored_fps: float
     key_numbers: list[int]
     key_frames: list[str]
 
@@ -135,26 +139,28 @@ class Entities(Model):
 
 
 class FacePicture(Model):
-    """A face in a key frame that passes all gates: its box, and the measures that it was judged by."""
+    """A subject's face in a key frame, and the measures that `FaceGates` judges it by."""
 
     key: int  # number of the key frame
     person: int  # number of the person's box there
     box: Box
     score: float
     sharpness: float
-    turned: float  # how far from frontal, 0 to 1
-    likeness: float  # to the face in the shown frame
+    turned: float | None  # how far from frontal, 0 to 1; None: the detector gives no landmarks
+    hidden: float = 0.0  # share of its box that somebody else may hide, or that lies outside of the frame
+    likeness: float  # cosine with the face in the shown frame
     picture: str
 
 
 class Faces(Model):
-    """The faces of every subject of `Entities`, one for each key frame at most, in the same order."""
+    """The faces of every subject of `Entities`, in the same order: one for each key frame at most, whether or not it
+    passes the gates (`FaceGates.passing`)."""
 
     subjects: list[list[FacePicture]]
 
 
 class Cutout(Model):
-    """Something cut out of a key frame: RGBA, all else transparent."""
+    """Something cut out of a key frame: RGBA, all else transparent and white. `box` is its mask's."""
 
     key: int
     box: Box
@@ -177,7 +183,7 @@ class Objects(Model):
 
 
 class CleanBackground(Model):
-    """A key frame without people and objects. None where no key frame could be cleaned."""
+    """A key frame without people and objects, and how many people a detector still sees there."""
 
     key: int
     foreground: float  # share of the frame that was painted anew
@@ -186,9 +192,12 @@ class CleanBackground(Model):
 
 
 class Background(Model):
-    """The clean backgrounds of the clip, one for each key frame at most."""
+    """The clean backgrounds of the clip, one for each key frame at most, whether or not they are clean enough
+    (`CleanBackgrounds.passing`). `foreground`: its share of every key frame, also of those that were not painted; empty
+    if the caption names no background."""
 
     frames: list[CleanBackground]
+    foreground: list[float]
 
 
 class VideoFile(Model):

@@ -18,12 +18,12 @@ import numpy as np
 from lumosx.evaluation.cases import Case, CaseReference
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence, Track
-from lumosx.evaluation.garments import slot
 from lumosx.evaluation.metrics import SEEN
 from lumosx.evaluation.metrics.verdicts import Outfits, Verdict, pooled
 from lumosx.evaluation.models import Models
 from lumosx.evaluation.scores import Score, not_applicable
 from lumosx.vision import PictureEncoder
+from lumosx.vision.garments import slot
 
 ACCURACY, DUPLICATE = "BindAcc", "duplicate"
 RATES: tuple[Verdict, ...] = ("swap", "leak", "dominance", "drop", "missing")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lumosx.evaluation.garments import PARTS, SLOTS, part, slot
+from lumosx.vision.garments import PARTS, SLOTS, part, slot
 
 
 @pytest.mark.parametrize(

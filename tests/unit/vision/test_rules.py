@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from lumosx.evaluation.clips import Clip
 from lumosx.evaluation.evidence import Evidence, Track
 from lumosx.evaluation.models import Models
-from lumosx.evaluation.offline import Colours, Regions
 from lumosx.vision import Face, crop
+from lumosx.vision.rules import Colours, Regions
 
 RED, BLUE, GREEN = (190, 40, 40), (40, 60, 180), (40, 140, 60)
 BLACK, WHITE, YELLOW = (25, 25, 28), (240, 240, 238), (220, 190, 40)

@@ -1,0 +1,124 @@
+"""`lumosx curate report`, `review` and `erase`: look at what was curated, judge it, take videos out."""
+
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lumosx.errors import InputError
+
+if TYPE_CHECKING:
+    from lumosx.curation.curate import Curated, Packed
+
+DataSet = Annotated[Path, typer.Argument(metavar="DATASET", help="Made by `lumosx curate run`.")]
+
+
+def report(
+    data_set: DataSet,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: DATASET/curation/report.html.")] = None,
+    clips: Annotated[int, typer.Option(min=0, metavar="N", help="Contact sheets at most.")] = 60,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of their choice.")] = 0,
+) -> None:
+    """Write one page: the funnel with its thresholds, histograms, errors, and clips with why they stay or left.
+
+    Example: lumosx curate report dataset
+    """
+    from lumosx.curation.curate import WORK, cards, load_setup
+    from lumosx.curation.report import ReportInput
+    from lumosx.curation.report_page import report_html
+    from lumosx.curation.review import FILE, read_reviews
+    from lumosx.files import atomic
+
+    curated, packed = _packed(data_set)
+    folder, setup = load_setup(data_set)
+    page = ReportInput(
+        name=data_set.resolve().name,
+        root=data_set,
+        stages=curated.stages,
+        sources=curated.sources,
+        clips=curated.clips,
+        records=packed.made,
+        reviews=read_reviews(data_set / FILE),
+        unreadable=curated.found.unreadable,
+        copies=curated.found.copies,
+        unpackable=packed.without,
+        card={
+            "models": cards(curated.stages),
+            "videos": str(folder),
+            "profile": setup.profile,
+            "settings": list(setup.settings),
+            "seed": setup.seed,
+        },
+    )
+    place = html or data_set / WORK / "report.html"
+    with atomic(place) as temporary:
+        temporary.write_text(report_html(page, clips, seed), encoding="utf-8")
+    typer.echo(f"wrote {place}")
+
+
+def review(
+    data_set: DataSet,
+    reviewer: Annotated[str, typer.Option(metavar="NAME", help="Who judges; two can be compared.")] = "me",
+    port: Annotated[int, typer.Option(min=0, metavar="N", help="0: a free one.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+) -> None:
+    """Serve a page on this machine to accept and reject clips and to move attributes to other people, by keyboard.
+
+    What is judged counts from the next `lumosx curate run` on.
+
+    Example: lumosx curate review dataset --reviewer ada
+    """
+    from lumosx.curation.review import FILE, audit, read_reviews
+    from lumosx.curation.review_server import Desk, ReviewServer
+
+    curated, packed = _packed(data_set)
+    standings = {standing.record.id: standing for standing in curated.clips}
+    clips = [(standings[name], record) for name, record in packed.made.items()]
+    if not clips:
+        raise InputError(f"{data_set}: no clip came through, so there is nothing to review")
+    with ReviewServer(Desk(data_set, clips, reviewer), port) as server:
+        typer.echo(f"{len(clips)} clips: {server.url}\nCtrl+C ends it; every decision is kept at once.")
+        if browser:
+            webbrowser.open(server.url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo("\n" + "\n".join(audit(read_reviews(data_set / FILE), packed.made).lines()))
+
+
+def erase(
+    data_set: DataSet,
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Names below the folder, or ids.")],
+) -> None:
+    """Take videos out of a data set with every trace: measurements, clips, pictures. Later runs leave them out.
+
+    The video files themselves stay where they are.
+
+    Example: lumosx curate erase dataset holiday.mp4
+    """
+    from lumosx.curation.curate import WORK, claimed, load_setup, pack, resurvey
+    from lumosx.curation.erase import erase as erase_sources
+    from lumosx.data.store import write_parquet
+
+    curated = resurvey(data_set)
+    names = {source.name: source.id for source in curated.found.sources}
+    unknown = [video for video in videos if video not in names and video not in names.values()]
+    if unknown:
+        raise InputError(f"{data_set}: no video {', '.join(unknown)}; there is {', '.join(list(names)[:5])}")
+    ids = [names.get(video, video) for video in videos]
+    with claimed(data_set):
+        blobs = erase_sources(data_set / WORK, data_set, ids)
+        packed = pack(resurvey(data_set), data_set, load_setup(data_set)[1].seed)
+        write_parquet(packed.kept.values(), data_set)
+        (data_set / WORK / "report.html").unlink(missing_ok=True)
+    typer.echo(f"erased {len(ids)} videos and {blobs} files; {len(packed.kept)} clips are left in {data_set}")
+    typer.echo("shards and reports that were written elsewhere still hold them: remove those")
+
+
+def _packed(data_set: Path) -> "tuple[Curated, Packed]":
+    """Where a data set stands, and the records that follow."""
+    from lumosx.curation.curate import load_setup, pack, resurvey
+
+    curated = resurvey(data_set)
+    return curated, pack(curated, data_set, load_setup(data_set)[1].seed)

@@ -1,0 +1,172 @@
+"""`lumosx curate run` and `plan`: measures what is missing, or says what that would be."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lumosx.curation.curate import Curated, Packed, Setup
+    from lumosx.curation.plan import Due
+
+EngineName = Literal["local", "ray"]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="With videos, in folders of any depth.")]
+Out = Annotated[Path, typer.Option(metavar="DATASET", help="The data set; repeated, a run goes on.")]
+ProfileName = Annotated[str, typer.Option(metavar="NAME", help="Models: offline, permissive, paper, or a YAML file.")]
+ModelNames = Annotated[list[str] | None, typer.Option(metavar="TEXT", help="ROLE=NAME[:WEIGHTS]. Repeatable.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="TEXT", help="STAGE.SETTING=VALUE, as flow.most=3.0. Repeatable.")
+]
+Allowed = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A restricted model. Repeatable.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda.")]
+
+
+def run(
+    folder: Folder,
+    out: Out,
+    profile: ProfileName = "offline",
+    model: ModelNames = None,
+    settings: Settings = None,
+    allow: Allowed = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of what is chosen by chance.")] = 0,
+    engine: Annotated[EngineName, typer.Option(metavar="NAME", help="local, or ray: many processes.")] = "local",
+    retry: Annotated[bool, typer.Option("--retry", help="Measure again what failed before.")] = False,
+    failures: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="That stop the run.")] = 0.05,
+    device: Device = "auto",
+) -> None:
+    """Cut, filter, caption and cut out: clips with faces, attributes of known owners, objects and backgrounds.
+
+    Killed at any time, it goes on where it was when it is repeated. A threshold that changes measures nothing again.
+
+    Example: lumosx curate run videos --out dataset --profile permissive --model tagger=server:http://localhost:8000/v1
+    """
+    from lumosx.curation.curate import curate, pack
+    from lumosx.curation.run import TooManyFailures
+    from lumosx.data.store import write_parquet
+
+    setup = _setup(profile, model, settings, allow, device, seed)
+    try:
+        with _Bars() as bars:
+            curated = curate(folder, out, setup, engine, failures, retry, bars)
+    except TooManyFailures as error:
+        typer.echo(f"{error}\nWhat was measured is kept; `lumosx curate report {out}` shows it.", err=True)
+        raise typer.Exit(1) from error
+    packed = pack(curated, out, seed)
+    write_parquet(packed.kept.values(), out)
+    _show(curated, packed, out)
+
+
+def plan(
+    folder: Folder,
+    out: Out,
+    profile: ProfileName = "offline",
+    model: ModelNames = None,
+    settings: Settings = None,
+    allow: Allowed = None,
+    device: Device = "auto",
+) -> None:
+    """Say what a run would measure, why, and about how long that takes. Nothing is measured.
+
+    Example: lumosx curate plan videos --out dataset --set flow.most=3.0
+    """
+    from lumosx.curation.curate import resurvey
+    from lumosx.curation.ledger import Ledger
+    from lumosx.curation.plan import plan as planned
+
+    setup = _setup(profile, model, settings, allow, device, 0)
+    curated, ledger = resurvey(out, folder, setup), Ledger(out / "curation" / "ledger")
+    kinds = list(curated.stages)
+    rows = planned(curated.sources, kinds[:1], curated.stages, ledger)
+    rows += planned(curated.clips, kinds[1:], curated.stages, ledger)
+    _show_plan(rows, len(curated.found.sources))
+
+
+def _setup(
+    profile: str,
+    models: list[str] | None,
+    settings: list[str] | None,
+    allow: list[str] | None,
+    device: str,
+    seed: int,
+) -> "Setup":
+    from lumosx.cli.sample import choose_device
+    from lumosx.curation.curate import Setup
+
+    where = str(choose_device(device, "float32")[0])
+    return Setup(profile, tuple(models or ()), tuple(settings or ()), tuple(allow or ()), where, seed)
+
+
+class _Bars:
+    """A bar for each pass."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._tasks: dict[str, object] = {}
+
+    def __enter__(self) -> "_Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, name: str, done: int, of: int) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=of)
+        self._progress.update(self._tasks[name], completed=done, total=of)  # pyright: ignore[reportArgumentType]
+
+
+def _show(curated: "Curated", packed: "Packed", out: Path) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    from lumosx.curation.report import funnel
+
+    kinds = list(curated.stages)
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("stage")
+    for column in ("came", "left", "failed", "stayed"):
+        table.add_column(column, justify="right")
+    table.add_column("why they left", overflow="fold")
+    for step in [*funnel(curated.sources, kinds[:1]), *funnel(curated.clips, kinds[1:])]:
+        why = ", ".join(f"{reason.code} {reason.count}" for reason in step.reasons)
+        table.add_row(step.stage, *map(str, (step.came, step.rejected, step.failed, step.stayed)), why)
+    Console().print(table)
+    found = curated.found
+    if found.copies:
+        typer.echo(f"copies of other files, left out: {_some(found.copies)}")
+    for name, why in [*found.unreadable.items(), *packed.without.items()]:
+        typer.echo(f"left out: {name}: {why}")
+    typer.echo(f"wrote {out}: {len(packed.kept)} clips in clips.parquet; train with data.path={out}")
+    typer.echo(f"`lumosx curate report {out}` shows every clip, and why it stays or left")
+
+
+def _show_plan(rows: "Sequence[Due]", videos: int) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{videos} videos", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("stage")
+    for column in ("stay", "left", "due", "may follow", "s each", "at most"):
+        table.add_column(column, justify="right")
+    table.add_column("why")
+    for row in rows:
+        why = f"{row.other} were measured with other settings or models" if row.other else ""
+        seconds = "-" if row.seconds is None else f"{row.seconds:.2f}"
+        most = "-" if row.at_most is None else f"{row.at_most / 60:.1f} min"
+        table.add_row(row.stage, *map(str, (row.stays, row.left, row.due, row.later)), seconds, most, why)
+    Console().print(table)
+    typer.echo("at most: one process, if every clip came so far; -: nothing like it was measured here yet")
+
+
+def _some(names: "dict[str, str]") -> str:
+    shown = [f"{name} (of {original})" for name, original in list(names.items())[:5]]
+    return ", ".join(shown) + (f", ... ({len(names)})" if len(names) > 5 else "")

@@ -1,0 +1,84 @@
+"""Videos in a folder, blobs, and taking both out again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lumosx.curation.blobs import Blobs
+from lumosx.curation.erase import erase, erased
+from lumosx.curation.ledger import Ledger, Row
+from lumosx.curation.sources import Clip, Source, find_sources
+from lumosx.errors import InputError
+
+
+def test_videos_are_known_by_their_bytes(tmp_path: Path) -> None:
+    folder, known = tmp_path / "videos", tmp_path / "known.json"
+    (folder / "sub").mkdir(parents=True)
+    for name, content in (("a.MP4", b"one"), ("sub/b.mkv", b"two"), ("sub/c.mp4", b"one"), (".d.mp4", b"three")):
+        (folder / name).write_bytes(content)
+    (folder / "notes.txt").write_text("no video")
+    found = find_sources(folder, known)
+    assert {source.name for source in found.sources} == {"a.MP4", "sub/b.mkv"}
+    assert found.copies == {"sub/c.mp4": "a.MP4"}
+    before = {source.name: source.id for source in found.sources}
+    (folder / "a.MP4").rename(folder / "z.mp4")
+    after = find_sources(folder, known)
+    assert sorted(source.id for source in after.sources) == sorted(before.values())
+    (left,) = find_sources(folder, known, erased=[before["a.MP4"]]).sources
+    assert left.name == "sub/b.mkv"
+
+
+def test_digests_are_remembered_until_a_file_changes(tmp_path: Path) -> None:
+    folder, known = tmp_path / "videos", tmp_path / "known.json"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(b"one")
+    (first,) = find_sources(folder, known).sources
+    (key,) = json.loads(known.read_text())
+    known.write_text(json.dumps({key: "f" * 64}))
+    assert find_sources(folder, known).sources[0].id == "f" * 16
+    (folder / "a.mp4").write_bytes(b"other")
+    assert find_sources(folder, known).sources[0].id not in (first.id, "f" * 16)
+
+
+@pytest.mark.parametrize(("make", "message"), [(False, "no such folder"), (True, "no video in it")])
+def test_a_folder_without_videos_is_an_error(tmp_path: Path, make: bool, message: str) -> None:
+    if make:
+        (tmp_path / "videos").mkdir()
+    with pytest.raises(InputError, match=message):
+        find_sources(tmp_path / "videos", tmp_path / "known.json")
+
+
+def test_a_clip_is_named_by_its_video_and_time() -> None:
+    clip = Clip(Source("0123456789abcdef", Path("a.mp4"), "a.mp4"), 1.5, 75.0625)
+    assert clip.id == "0123456789abcdef-00001500-00075062"
+
+
+def test_blobs_are_written_once(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    name = blobs.put(b"some bytes", ".bin")
+    stamp = (tmp_path / name).stat().st_mtime_ns
+    assert blobs.put(b"some bytes", ".bin") == name
+    assert (tmp_path / name).stat().st_mtime_ns == stamp
+    assert blobs.get(name) == b"some bytes"
+    (tmp_path / name).with_name(".left.bin.abc.part").write_bytes(b"by a kill")
+    blobs.tidy()
+    assert [path.name for path in (tmp_path / name).parent.iterdir()] == [Path(name).name]
+
+
+def test_erasing_leaves_no_byte_of_a_video_and_all_of_the_others(tmp_path: Path) -> None:
+    blobs, ledger = Blobs(tmp_path), Ledger(tmp_path / "curation" / "ledger")
+    both, theirs, mine = (blobs.put(text, ".bin") for text in (b"in both", b"theirs", b"mine"))
+    doomed, kept = "d" * 16, "e" * 16
+    ledger.add("shots", Row(doomed, "f", "{}", None, 1.0))
+    ledger.add("faces", Row(f"{doomed}-00000000-00005000", "f", json.dumps([both, theirs]), None, 1.0))
+    ledger.add("faces", Row(f"{kept}-00000000-00005000", "f", json.dumps([both, mine]), None, 1.0))
+    ledger.flush()
+    assert erase(tmp_path / "curation", tmp_path, [doomed]) == 1
+    assert [(tmp_path / name).exists() for name in (both, theirs, mine)] == [True, False, True]
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and doomed.encode() in path.read_bytes()]
+    assert [path.name for path in left] == ["erased.json"]
+    assert erased(tmp_path / "curation") == [doomed]
+    assert [row.record for row in Ledger(tmp_path / "curation" / "ledger").all_rows("faces")] == [
+        f"{kept}-00000000-00005000"
+    ]
