@@ -88,8 +88,8 @@ def read_window(stream: BinaryIO, start: float, frames: int, fps: float, width: 
 
 class Stored(NamedTuple):
     """A frame as it was decoded. `number` counts those that were since reading began, `time` is its seconds into the
-    video, and `aspect` the width of a pixel over its height. `reformatter` is shared by the frames of a reading, because
-    making one takes longer than using it."""
+    video, and `aspect` the width of a pixel over its height. `reformatter` is shared by the frames of a reading,
+    because making one takes longer than using it."""
 
     number: int
     time: float
