@@ -6,14 +6,9 @@ checkpoint and stock pipelines should load it; here our class takes its place. W
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from torch import nn
-
 import lumosx
-from lumosx.completeness import expect_none_missing
 from lumosx.errors import InputError
 
 STOCK_TRANSFORMER = ["diffusers", "WanTransformer3DModel"]
@@ -46,23 +41,3 @@ def portable_classes(index: Mapping[str, Any], prediction: str) -> dict[str, Any
     if prediction == "velocity":
         written["transformer"] = STOCK_TRANSFORMER
     return written
-
-
-def expect_complete(folder: Path, components: Mapping[str, Any]) -> None:
-    """Raises InputError if a model has a tensor that its folder does not hold.
-
-    The libraries below warn and go on with random numbers in its place.
-    """
-    for name, model in components.items():
-        files = sorted((folder / name).glob("*.safetensors"))
-        if isinstance(model, nn.Module) and files:
-            tensors = model.state_dict()
-            stored = {key for file in files for key in _keys(file)}
-            shared = {tensors[key].data_ptr() for key in stored & set(tensors)}  # tied weights are stored once
-            missing = [k for k, t in tensors.items() if k not in stored and t.data_ptr() not in shared]
-            expect_none_missing(folder / name, type(model).__name__, missing)
-
-
-def _keys(file: Path) -> list[str]:
-    with safe_open(file, framework="pt") as handle:
-        return list(handle.keys())

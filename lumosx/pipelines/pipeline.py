@@ -18,6 +18,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
 from lumosx.attention import choose_backend
+from lumosx.completeness import expect_complete
 from lumosx.errors import InputError
 from lumosx.flow import classifier_free, image_guided, make_solver
 from lumosx.models import LumosXTransformer3DModel, ReferenceCache
@@ -25,7 +26,7 @@ from lumosx.models.codec import Codec, decode_latents, encode_latents
 from lumosx.models.grid import Grid
 from lumosx.paths import resolve_checkpoint
 from lumosx.pipelines.limits import expect_positions
-from lumosx.pipelines.loading import expect_complete, importable_classes, portable_classes
+from lumosx.pipelines.loading import importable_classes, portable_classes
 from lumosx.pipelines.provenance import describe
 from lumosx.pipelines.result import Result
 from lumosx.pipelines.settings import Settings, resolve_settings

@@ -13,9 +13,8 @@ import diffusers
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import safe_open
 
-from lumosx.completeness import expect_none_missing
+from lumosx.completeness import expect_complete
 from lumosx.errors import InputError
 from lumosx.vision import ModelCard, Picture
 from lumosx.vision.places import UNREADABLE, Place, find, library
@@ -145,18 +144,6 @@ def _load(kind: Any, allowed: Sequence[str], place: Place, device: str) -> Any:
         pipeline = kind.from_pretrained(place.path, dtype=dtype, local_files_only=True)
     except UNREADABLE as error:
         raise InputError(f"{place.source}: {kind.__name__} cannot be loaded: {error}") from error
-    for name, part in pipeline.components.items():
-        if isinstance(part, torch.nn.Module):
-            expect_none_missing(place.source, f"{kind.__name__}.{name}", _missing(place.path / name, part))
+    expect_complete(place.path, pipeline.components)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
-
-
-def _missing(folder: Path, model: torch.nn.Module) -> list[str]:
-    """The tensors of a model that its folder does not hold; those tied to one that it holds are there."""
-    tensors, stored = model.state_dict(), set[str]()
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as handle:
-            stored |= set(handle.keys())
-    there = {tensors[name].data_ptr() for name in stored & set(tensors)}
-    return [name for name, tensor in tensors.items() if tensor.data_ptr() not in there]
