@@ -179,8 +179,10 @@ def load_setup(out: Path) -> tuple[Path, Setup]:
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         folder = Path(data.pop("folder"))
-        listed = {name: tuple(value) for name, value in data.items() if isinstance(value, list)}
-        setup = Setup(**data | listed)
+        setup = Setup(**data)
+        setup = replace(
+            setup, models=tuple(setup.models), settings=tuple(setup.settings), allow=tuple(setup.allow)
+        )  # JSON knows no tuples
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{out}: no run of curation has been there ({path.name}: {error})") from error
     return folder, setup
