@@ -10,6 +10,7 @@ import re
 import signal
 from collections.abc import Callable
 from functools import lru_cache
+from multiprocessing.util import Finalize
 from typing import Any, TypeVar
 
 from lumosx.errors import InputError, TransientError
@@ -73,6 +74,8 @@ def _executor() -> Any:
         raise InputError("loky cannot be imported: pip install 'lumosx[curate]'") from error
     executor = ProcessPoolExecutor(max_workers=1)
     executor.submit(_nothing).result()
+    # a process that multiprocessing started waits at its end for this one, and would wait for ever
+    Finalize(None, _stop, (executor,), exitpriority=0)
     return executor
 
 

@@ -10,7 +10,7 @@ INSIGHTFACE = "non-commercial research only (InsightFace's)"
 
 MODELS: dict[str, Entry] = {
     "rapidocr": Entry(("reader",), "vision.lettering.RapidOcr"),
-    "dis": Entry(("flow",), "vision.motion.DisFlow"),
+    "dis": Entry(("flow",), "vision.motion.DisFlow", options={"preset": "fast"}),
     "raft": Entry(("flow",), "vision.motion.RaftFlow", ""),
     "sharpness": Entry(("scorer",), "vision.rules.Sharpness"),
     "rtdetr": hub("people", "vision.detection.RtDetrPeople", "PekingU/rtdetr_v2_r50vd"),

@@ -1,4 +1,4 @@
-"""Black, white and other plain borders around the picture."""
+"""Black, white and grey borders around the picture."""
 
 import math
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ CANNY = 24, 48  # steps of 6 levels of grey are edges where they go on from step
 ROUNDS = 2  # columns, rows, and once more: a line at the side is longer once bars above and below are cut off
 BLUR = 2  # rows into which an edge is smeared
 SMEAR = 4  # rows of a border that compression may mix with what is beside it
+TINT = 24  # levels between a border's red, green and blue: a sky is plain too, but blue
 THIN = 4  # rows; what is less is no border but the rim of an old recording
 
 
@@ -24,7 +25,7 @@ THIN = 4  # rows; what is less is no border but the rim of an old recording
 class BorderCrop(Stage[Borders]):
     """Finds borders by lines and by what never changes (paper, section A.3: "a simple Hough transform-based approach").
 
-    A border ends in a straight line across the picture, and everything outside of that line is of one colour at all
+    A border ends in a straight line across the picture, and everything outside of that line is of one grey at all
     times. The line tells it from a night sky, the colour from a wall. A line is looked for by Hough transform in the
     lightest and in the darkest that each pixel becomes, so that one that dark content hides at times is found.
 
@@ -98,8 +99,10 @@ class BorderCrop(Stage[Borders]):
         return min(line for line in fits if line >= max(fits) - SMEAR) + BLUR
 
     def _plain_rows(self, low: np.ndarray, high: np.ndarray) -> int:
-        """How many rows from the first on are of its colour."""
+        """How many rows from the first on are of its colour, which is a grey."""
         colour = np.median(np.concatenate([low[:1], high[:1]]), axis=(0, 1))
+        if np.ptp(colour) > TINT:
+            return 0
         darkest, lightest = (np.clip(colour + step, 0, 255).astype(np.uint8) for step in (-self.noise, self.noise))
         off = ((low < darkest) | (high > lightest)).any(axis=2).mean(axis=1) > self.strange
         return int(off.argmax()) if off.any() else len(off)

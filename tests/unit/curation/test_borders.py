@@ -26,7 +26,7 @@ def framed(inside: np.ndarray, left: int, top: int, right: int, bottom: int, col
     return frames
 
 
-@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (30, 60, 160)])
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (90, 96, 88)])
 @pytest.mark.parametrize("rim", [(0, 30, 0, 30), (44, 0, 44, 0), (24, 40, 36, 20), (0, 0, 0, 50), (36, 0, 0, 0)])
 def test_borders_are_cut_off(tmp_path: Path, rim: tuple[int, int, int, int], colour: tuple[int, ...]) -> None:
     left, top, right, bottom = rim
@@ -39,6 +39,11 @@ def test_borders_are_cut_off(tmp_path: Path, rim: tuple[int, int, int, int], col
     area = (top + 130 + bottom) * (left + 170 + right)
     assert value.kept == pytest.approx((x1 - x0) * (y1 - y0) / area)
     assert BorderCrop().judge(value) is None
+
+
+def test_a_plain_sky_is_no_border(tmp_path: Path) -> None:
+    frames = framed(pan(FRAMES, 2, height=130, width=170), 0, 30, 0, 0, (110, 160, 220))
+    assert found(tmp_path, frames, crf="26").kept == 1.0
 
 
 def test_without_borders_all_is_kept(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import ctypes
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,10 @@ from lumosx.errors import InputError, TransientError
 
 def own_process() -> int:
     return os.getpid()
+
+
+def ask_another() -> float:
+    return isolated.call(math.hypot, 3, 4, seconds=60)
 
 
 def crash() -> None:
@@ -65,6 +71,11 @@ def test_a_crash_is_an_error_and_the_next_call_works() -> None:
     with pytest.raises(isolated.Crashed, match="exit code 7"):
         isolated.call(leave, seconds=60)
     assert isolated.call(math.hypot, 3, 4, seconds=60) == 5
+
+
+def test_a_process_that_asks_another_one_ends() -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        assert executor.submit(ask_another).result(60) == 5
 
 
 def test_want_of_memory_may_pass() -> None:
