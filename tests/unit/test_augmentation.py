@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
@@ -210,6 +210,7 @@ def test_shear_slides_rows_and_moves_none_up_or_down() -> None:
 
 
 @given(st.integers(0, 2**40))
+@example(2980199)  # so bright that the last two columns are white
 def test_without_geometry_no_pixel_moves(seed: int) -> None:
     """A background: rows stay in order and columns too, so a level says where it was, however bright it is now."""
     settings = Augmentation(0.3, 0.3, 0.3, 0, 180, 1, 0.1, 8, 1, 1)
@@ -220,7 +221,9 @@ def test_without_geometry_no_pixel_moves(seed: int) -> None:
         assert result.shape == (16, 16)
         for level in range(16):
             assert len(set(result[coded == level])) == 1  # what was one column, or row, is still there and still one
-        assert (np.diff([result[coded == level][0] for level in range(16)]) > 0).all()
+        levels = np.array([result[coded == level][0] for level in range(16)])
+        # what is made brighter or darker than a picture can hold is all alike
+        assert ((np.diff(levels) > 0) | (levels[1:] == 255) & (np.diff(levels) == 0) | (levels[1:] == 0)).all()
 
 
 def test_without_geometry_the_blur_is_centred() -> None:

@@ -80,9 +80,10 @@ def test_reading_leaves_the_generator_of_the_run_alone(text_encoder: Path) -> No
 
 
 def test_workers_outlive_a_signal_to_the_group_of_the_run(text_encoder: Path) -> None:
+    before = set(multiprocessing.active_children())  # of other tests
     steps = training_steps(records(text_encoder, six_clips(), workers=1), Share(2), steps=50)
     next(steps)
-    (worker,) = multiprocessing.active_children()
+    (worker,) = set(multiprocessing.active_children()) - before
     assert worker.pid is not None and os.getpgid(worker.pid) != os.getpgid(0)
     steps.close()  # pyright: ignore[reportAttributeAccessIssue]
     worker.join(10)
