@@ -20,7 +20,7 @@ from lumosx.curation.pack import WordsDiffer, record_of
 from lumosx.curation.pipeline import GROUPS, SOURCES, make_stages, parse_settings
 from lumosx.curation.review import FILE as REVIEWS
 from lumosx.curation.review import read_reviews, reviewed
-from lumosx.curation.run import Engine, Kind, Stages, Standing, Worker, advance, local, never, spread, survey
+from lumosx.curation.run import Engine, Kind, Stages, Standing, Worker, advance, local, spread, survey
 from lumosx.curation.sources import Clip, Found, find_sources
 from lumosx.curation.stage import Failed, Look
 from lumosx.curation.stages.shots import ShotSplit
@@ -127,9 +127,9 @@ def resurvey(out: Path, folder: Path | None = None, setup: Setup | None = None) 
     stages = setup.stages()
     found = find_sources(folder, out / WORK / "sources.json", erased(out / WORK))
     ledger = Ledger(out / WORK / "ledger")
-    sources = survey(found.sources, SOURCES, stages, ledger, never)
-    kinds = [kind for group in GROUPS.values() for kind in group if kind in stages]
-    return Curated(found, stages, sources, survey(clips_of(sources), kinds, stages, ledger, never))
+    sources = survey(found.sources, SOURCES, stages, ledger)
+    kinds = [kind for kind in stages if kind not in SOURCES]
+    return Curated(found, stages, sources, survey(clips_of(sources), kinds, stages, ledger))
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def claimed(out: Path) -> Iterator[None]:
 def _engine(engine: EngineName, setup: Setup, stages: Stages, out: Path) -> Engine:
     if engine == "local":
         return local(Worker(stages, out, setup.seed))
-    return spread(partial(_worker, replace(setup), out.resolve()))
+    return spread(partial(_worker, setup, out.resolve()))
 
 
 def _worker(setup: Setup, out: Path) -> Worker:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lumosx.curation.sources import Clip
 from lumosx.data.frames import Stored, frames_at
 from lumosx.errors import InputError
 
@@ -28,6 +29,10 @@ class Span:
     @classmethod
     def of(cls, path: Path, start: float, end: float) -> "Span":
         return cls(path, start, int((end - start) * FPS + 1e-6))
+
+    @classmethod
+    def of_clip(cls, clip: Clip) -> "Span":
+        return cls.of(clip.source.path, clip.start, clip.end)
 
     def read(self, numbers: list[int] | None = None, crop: Crop | None = None, side: int | None = None) -> np.ndarray:
         """uint8 [F, H, W, 3].
@@ -54,6 +59,10 @@ class Span:
     def key_numbers(self) -> list[int]:
         """The frames at KEY_MOMENTS, each once."""
         return sorted({round(moment * (self.frames - 1)) for moment in KEY_MOMENTS})
+
+    def evenly(self, count: int) -> list[int]:
+        """As many frames spread evenly from the first to the last, each once."""
+        return sorted(set(np.linspace(0, self.frames - 1, count).round().astype(int).tolist()))
 
     def pairs(self, count: int = PAIRS) -> list[tuple[int, int]]:
         """Neighbouring frames, from the first two to the last two; of a short clip fewer, each once."""

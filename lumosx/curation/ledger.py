@@ -12,6 +12,7 @@ from typing import Any
 
 from lumosx.errors import InputError
 from lumosx.files import atomic, clear_leftovers
+from lumosx.vision.places import library
 
 EVERY = 2.0  # seconds of work that a kill may lose
 MOST = 512  # rows that wait to be written
@@ -39,14 +40,13 @@ class Ledger:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._pa, self._pq = _pyarrow()
+        self._pa, self._pq = (library(name, "'lumosx[curate]'") for name in ("pyarrow", "pyarrow.parquet"))
         self._waiting: dict[str, list[Row]] = {}
         self._written = time.monotonic()
 
     def rows(self, stage: str, fingerprint: str) -> Mapping[str, Row]:
         """By record, the last row that a stage measured under this fingerprint."""
-        found = {row.record: row for row in self.all_rows(stage) if row.fingerprint == fingerprint}
-        return found
+        return {row.record: row for row in self.all_rows(stage) if row.fingerprint == fingerprint}
 
     def all_rows(self, stage: str) -> list[Row]:
         """Every row of a stage, in the order in which they were written."""
@@ -118,12 +118,3 @@ class Ledger:
             self._write(stage, list({(row.record, row.fingerprint): row for row in rows}.values()))
         for file in files:
             file.unlink()
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise InputError("curation needs pyarrow: pip install 'lumosx[curate]'") from error
-    return pyarrow, pyarrow.parquet

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from lumosx.curation.footage import FPS
 from lumosx.curation.run import Stages
 from lumosx.curation.stage import Look
 from lumosx.curation.stages.attributes import AttributeMasks
@@ -70,7 +71,7 @@ def record_of(look: Look, stages: Stages) -> ClipRecord:
         width=kept.width,
         height=kept.height,
         frames=kept.frames,
-        fps=16.0,
+        fps=float(FPS),
         background=_background(parts),
         objects=_objects(parts),
         subjects=_subjects(parts),

@@ -52,18 +52,12 @@ class Job:
     due: Sequence[Kind]
 
 
-def never(failed: Failed) -> bool:
-    """No failure is measured again."""
-    del failed
-    return False
-
-
 def survey(
     records: Sequence[Record],
     kinds: Sequence[Kind],
     stages: Stages,
     ledger: Ledger,
-    again: Callable[[Failed], bool] = never,
+    again: Callable[[Failed], bool] = lambda failed: False,
 ) -> list[Standing]:
     """Where each record stands by what the ledger holds and today's thresholds.
 

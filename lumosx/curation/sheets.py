@@ -222,7 +222,7 @@ def _frames(standing: Standing, root: Path) -> list[Shot]:
 def _source_frames(standing: Standing) -> list[Shot]:
     clip = standing.record
     assert isinstance(clip, Clip)
-    span = Span.of(clip.source.path, clip.start, clip.end)
+    span = Span.of_clip(clip)
     try:
         read = span.read(span.key_numbers, side=SIDE // 2)
     except (InputError, OSError) as error:

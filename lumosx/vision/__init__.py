@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lumosx.vision.boxes import Box, within
+
 Picture = np.ndarray  # uint8 [H, W, 3], RGB
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,8 @@ class Scorer(HasCard, Protocol):
 
 def crop(picture: Picture, box: Box) -> Picture | None:
     """The part of a picture in a box, rounded to whole pixels; None where nothing of it is in the picture."""
-    height, width = picture.shape[:2]
-    x0, y0 = max(0, round(box[0])), max(0, round(box[1]))
-    x1, y1 = min(width, round(box[2])), min(height, round(box[3]))
-    return picture[y0:y1, x0:x1] if x1 > x0 and y1 > y0 else None
+    part = within(box, picture.shape)
+    return picture[part[1] : part[3], part[0] : part[2]] if part else None
 
 
 def whole(picture: Picture) -> Face:

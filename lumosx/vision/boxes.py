@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from lumosx.vision import Box
-
+Box = tuple[float, float, float, float]
 WholeBox = tuple[int, int, int, int]
 BODY = (3.0, 7.0)  # width and height of an adult who stands, with room for a hat, in those of the face
 

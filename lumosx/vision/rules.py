@@ -107,12 +107,12 @@ class Layout:
         self._cv2 = library("cv2", "'lumosx[curate]'")
 
     def embed_video(self, frames: np.ndarray) -> np.ndarray:
-        """float32 [3 * GRID * GRID * 4] of length 1: the mean thumbnail of each quarter of the clip."""
+        """float32 [MOMENTS * GRID * GRID * 3] of length 1: the mean thumbnail of each quarter of the clip."""
         small = [self._cv2.resize(f, (GRID, GRID), interpolation=self._cv2.INTER_AREA) for f in frames]
         quarters = [
-            np.mean(part, axis=0) for part in np.array_split(np.stack(small).astype(np.float64), 4) if len(part)
+            np.mean(part, axis=0) for part in np.array_split(np.stack(small).astype(np.float64), MOMENTS) if len(part)
         ]
-        layout = np.stack((quarters * 4)[:4] if len(quarters) < 4 else quarters)
+        layout = np.stack((quarters * MOMENTS)[:MOMENTS])
         centred = (layout - layout.mean()).ravel()
         return (centred / max(float(np.linalg.norm(centred)), 1e-9)).astype(np.float32)
 
@@ -140,7 +140,11 @@ class Sharpness:
         grey = self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2GRAY)
         scale = SIDE / min(grey.shape)
         size = [max(1, round(side * scale)) for side in grey.shape[::-1]]
-        return float(self._cv2.Laplacian(self._cv2.resize(grey, size, interpolation=self._cv2.INTER_AREA), 6).var())
+        return float(
+            self._cv2.Laplacian(
+                self._cv2.resize(grey, size, interpolation=self._cv2.INTER_AREA), self._cv2.CV_64F
+            ).var()
+        )
 
 
 def colourfulness(picture: Picture) -> float:

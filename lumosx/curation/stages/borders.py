@@ -48,7 +48,7 @@ class BorderCrop(Stage[Borders]):
 
     def measure(self, look: Look) -> Borders:
         """The crop has even sides, because videos store colours at half resolution."""
-        span = Span.of(look.source, look.clip.start, look.clip.end)
+        span = Span.of_clip(look.clip)
         width, height = span.size
         pictures = span.read(span.moments(self.frames), side=self.side)
         small_height, small_width = pictures.shape[1:3]

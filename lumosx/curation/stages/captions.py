@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from lumosx.curation.footage import Span
 from lumosx.curation.prompts import fill, stamp
 from lumosx.curation.stage import Look, Rejected, Stage, model, threshold
@@ -48,10 +46,9 @@ class Captioning(Stage[Caption]):
     def measure(self, look: Look) -> Caption:
         """Asks, and cleans the answer."""
         clip, kept = look.clip, look.of(Technical)
-        numbers = np.linspace(0, kept.frames - 1, self.frames).round().astype(int)
         side = min(self.side, kept.width, kept.height)
-        span = Span.of(clip.source.path, clip.start, clip.end)
-        pictures = list(span.read(sorted(set(numbers.tolist())), look.of(SubtitleText).crop, side))
+        span = Span.of_clip(clip)
+        pictures = list(span.read(span.evenly(self.frames), look.of(SubtitleText).crop, side))
         facts = {"source": clip.source.name, "start": clip.start, "end": clip.end}
         return Caption(text=cleaned(self.captioner.answer(Question(pictures, fill(self.prompt), facts=facts))))
 

@@ -39,10 +39,8 @@ class NearDuplicates(Stage[Embedding]):
 
     def measure(self, look: Look) -> Embedding:
         """The embedding, and the length by which a cluster's clip is chosen."""
-        clip, kept = look.clip, look.of(Technical)
-        numbers = np.linspace(0, kept.frames - 1, self.frames).round().astype(int)
-        span = Span.of(clip.source.path, clip.start, clip.end)
-        pictures = span.read(sorted(set(numbers.tolist())), look.of(SubtitleText).crop, min(kept.width, kept.height))
+        kept, span = look.of(Technical), Span.of_clip(look.clip)
+        pictures = span.read(span.evenly(self.frames), look.of(SubtitleText).crop, min(kept.width, kept.height))
         return Embedding(vector=Vector.of(self.embedder.embed_video(pictures)), frames=kept.frames)
 
     def judge_all(self, values: Mapping[str, Embedding]) -> dict[str, Rejected]:

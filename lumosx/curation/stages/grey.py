@@ -37,7 +37,7 @@ class Greyscale(Stage[Colourfulness]):
 
     def measure(self, look: Look) -> Colourfulness:
         """The mean over frames."""
-        span = Span.of(look.source, look.clip.start, look.clip.end)
+        span = Span.of_clip(look.clip)
         pictures = span.read(span.moments(self.frames), look.of(BorderCrop).crop, self.side)
         return Colourfulness(value=float(np.mean([spread(picture) for picture in pictures])))
 

@@ -35,7 +35,7 @@ class Motion(Stage[FlowStrength]):
 
     def measure(self, look: Look) -> FlowStrength:
         """The mean, and that of every pair. Of a clip of a single frame nothing moves."""
-        span = Span.of(look.source, look.clip.start, look.clip.end)
+        span = Span.of_clip(look.clip)
         crop, strengths = look.of(SubtitleText).crop, list[float]()
         for pair in span.pairs(self.pairs):
             first, second = span.read(list(pair), crop, SIDE)

@@ -48,7 +48,7 @@ class SubtitleText(Stage[Subtitles]):
 
     def measure(self, look: Look) -> Subtitles:
         """`left` is that of the crop; the crop is that of the borders where cutting does not suffice."""
-        span = Span.of(look.source, look.clip.start, look.clip.end)
+        span = Span.of_clip(look.clip)
         whole = look.of(BorderCrop).crop
         pictures = span.read(span.moments(), whole, self.side)
         height, width = pictures.shape[1:3]

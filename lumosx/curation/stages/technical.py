@@ -30,7 +30,7 @@ class Technical(Stage[Kept]):
 
     def measure(self, look: Look) -> Kept:
         """The key frames are those of footage.KEY_MOMENTS, as pictures of the size in which the clip is kept."""
-        span = Span.of(look.source, look.clip.start, look.clip.end)
+        span = Span.of_clip(look.clip)
         pictures = span.read(span.key_numbers, look.of(SubtitleText).crop, self.side)
         height, width = (side - side % 2 for side in pictures.shape[1:3])
         return Kept(

@@ -28,9 +28,8 @@ class ClipVideo(Stage[VideoFile]):
 
     def measure(self, look: Look) -> VideoFile:
         """The file as a blob."""
-        clip, kept = look.clip, look.of(Technical)
-        span = Span.of(clip.source.path, clip.start, clip.end)
-        frames = span.read(crop=look.of(SubtitleText).crop, side=min(kept.width, kept.height))
+        kept = look.of(Technical)
+        frames = Span.of_clip(look.clip).read(crop=look.of(SubtitleText).crop, side=min(kept.width, kept.height))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "clip.mp4")
             write_mp4(frames[:, : kept.height, : kept.width], path, FPS, {"crf": str(self.crf)})
