@@ -10,6 +10,8 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
+# x264's faster ways round otherwise on other CPUs, and one of them reads memory that nobody wrote (core 165).
+SAME_BYTES = {"x264-params": "cpu-independent=1"}
 BT709 = 1  # primaries, transfer and matrix of HD video in H.264's numbering
 
 
@@ -35,7 +37,9 @@ def write_mp4(
     step = 2 if pixels == "yuv420p" else 1
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata.update(tags or {})
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=dict(options))
+        stream = container.add_stream(
+            "libx264", rate=Fraction(fps).limit_denominator(1001), options={**options, **SAME_BYTES}
+        )
         codec = stream.codec_context
         for number, frame in enumerate(frames):
             height, width = frame.shape[:2]

@@ -16,26 +16,33 @@ Done = TypeVar("Done")
 LEAST_CPUS = 4  # of a cluster that is started here; with fewer, Ray's own tasks wait for those that wait for them
 
 
-def map_with_ray(jobs: Sequence[Job], make: Callable[[], Callable[[Job], Done]]) -> Iterator[tuple[int, Done | None]]:
+def map_with_ray(
+    jobs: Sequence[Job],
+    make: Callable[[], Callable[[Job], Done]],
+    workers: int | None = None,
+    address: str | None = None,
+) -> Iterator[tuple[int, Done | None]]:
     """Each job's number and what became of it, in the order in which they end; None: its process died of it.
 
-    The jobs run on the cluster of RAY_ADDRESS, or on this machine, in one process for each GPU or, where there are
-    none, for each CPU but one. A job whose process dies is tried once more.
+    A job whose process dies is tried once more.
 
     Args:
         jobs: what can be pickled.
         make: called once in every process, where it loads what is needed; what it makes is called with the jobs, and
             raises nothing.
+        workers: processes at most; None: one for each GPU or, where there are none, for each CPU but one.
+        address: of the cluster, such as ray://head:10001; None: that of RAY_ADDRESS, or else this machine.
 
     Raises:
         InputError: ray is not installed.
     """
     ray = _ray()
     if not ray.is_initialized():
-        cpus = None if os.environ.get("RAY_ADDRESS") else max(LEAST_CPUS, os.cpu_count() or 1)
-        ray.init(num_cpus=cpus, log_to_driver=False, include_dashboard=False)
+        there = address or os.environ.get("RAY_ADDRESS")
+        cpus = None if there else max(LEAST_CPUS, os.cpu_count() or 1, (workers or 0) + 1)
+        ray.init(there, num_cpus=cpus, log_to_driver=False, include_dashboard=False)
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    processes = gpus or max(1, int(ray.cluster_resources()["CPU"]) - 1)
+    processes = workers or gpus or max(1, int(ray.cluster_resources()["CPU"]) - 1)
     context = ray.data.DataContext.get_current()
     before = context.max_errored_blocks, context.enable_progress_bars
     context.max_errored_blocks, context.enable_progress_bars = -1, False

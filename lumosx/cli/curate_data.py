@@ -1,4 +1,4 @@
-"""`lumosx curate report`, `review` and `erase`: look at what was curated, judge it, take videos out."""
+"""`lumosx curate report`, `review`, `pack` and `erase`: what is done with a data set that was curated."""
 
 import webbrowser
 from pathlib import Path
@@ -60,6 +60,7 @@ def report(
 def review(
     data_set: DataSet,
     reviewer: Annotated[str, typer.Option(metavar="NAME", help="Who judges; two can be compared.")] = "me",
+    sample: Annotated[int | None, typer.Option(min=1, metavar="N", help="That many clips, drawn at random.")] = None,
     port: Annotated[int, typer.Option(min=0, metavar="N", help="0: a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
 ) -> None:
@@ -77,8 +78,9 @@ def review(
     clips = [(standings[name], record) for name, record in packed.made.items()]
     if not clips:
         raise InputError(f"{data_set}: no clip came through, so there is nothing to review")
-    with ReviewServer(Desk(data_set, clips, reviewer), port) as server:
-        typer.echo(f"{len(clips)} clips: {server.url}\nCtrl+C ends it; every decision is kept at once.")
+    desk = Desk(data_set, clips, reviewer, sample)
+    with ReviewServer(desk, port) as server:
+        typer.echo(f"{len(desk.clips)} clips: {server.url}\nCtrl+C ends it; every decision is kept at once.")
         if browser:
             webbrowser.open(server.url)
         try:
@@ -87,32 +89,44 @@ def review(
             typer.echo("\n" + "\n".join(audit(read_reviews(data_set / FILE), packed.made).lines()))
 
 
+def pack(
+    data_set: DataSet,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new one.")],
+    per_shard: Annotated[int, typer.Option(min=1, metavar="N", help="Clips a shard.")] = 1000,
+) -> None:
+    """Write a data set as WebDataset shards with an index, which training reads as well as the data set itself.
+
+    Example: lumosx curate pack dataset shards
+    """
+    from lumosx.curation.shards import pack_shards
+
+    paths = pack_shards(data_set, folder, per_shard)
+    typer.echo(f"wrote {folder}: {len(paths)} shards and their index; train with data.path={folder}")
+
+
 def erase(
     data_set: DataSet,
     videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Names below the folder, or ids.")],
 ) -> None:
     """Take videos out of a data set with every trace: measurements, clips, pictures. Later runs leave them out.
 
-    The video files themselves stay where they are.
+    The video files themselves stay where they are; they need not be there any more.
 
     Example: lumosx curate erase dataset holiday.mp4
     """
-    from lumosx.curation.curate import WORK, claimed, load_setup, pack, resurvey
+    from lumosx.curation.curate import WORK, claimed, load_setup
     from lumosx.curation.erase import erase as erase_sources
-    from lumosx.data.store import write_parquet
+    from lumosx.curation.sources import names_of
 
-    curated = resurvey(data_set)
-    names = {source.name: source.id for source in curated.found.sources}
-    unknown = [video for video in videos if video not in names and video not in names.values()]
+    names = names_of(load_setup(data_set)[0], data_set / WORK / "sources.json")
+    known = set().union(*names.values())
+    unknown = [video for video in videos if video not in names and video not in known]
     if unknown:
         raise InputError(f"{data_set}: no video {', '.join(unknown)}; there is {', '.join(list(names)[:5])}")
-    ids = [names.get(video, video) for video in videos]
+    ids = set().union(*(names.get(video, {video}) for video in videos))
     with claimed(data_set):
         blobs = erase_sources(data_set / WORK, data_set, ids)
-        packed = pack(resurvey(data_set), data_set, load_setup(data_set)[1].seed)
-        write_parquet(packed.kept.values(), data_set)
-        (data_set / WORK / "report.html").unlink(missing_ok=True)
-    typer.echo(f"erased {len(ids)} videos and {blobs} files; {len(packed.kept)} clips are left in {data_set}")
+    typer.echo(f"erased {len(ids)} videos and {blobs} files from {data_set}")
     typer.echo("shards and reports that were written elsewhere still hold them: remove those")
 
 
@@ -121,4 +135,4 @@ def _packed(data_set: Path) -> "tuple[Curated, Packed]":
     from lumosx.curation.curate import load_setup, pack, resurvey
 
     curated = resurvey(data_set)
-    return curated, pack(curated, data_set, load_setup(data_set)[1].seed)
+    return curated, pack(curated, data_set, load_setup(data_set)[1])

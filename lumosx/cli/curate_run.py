@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from lumosx.curation.plan import Due
 
 EngineName = Literal["local", "ray"]
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="With videos, in folders of any depth.")]
-Out = Annotated[Path, typer.Option(metavar="DATASET", help="The data set; repeated, a run goes on.")]
-ProfileName = Annotated[str, typer.Option(metavar="NAME", help="Models: offline, permissive, paper, or a YAML file.")]
+FOLDER = typer.Argument(metavar="FOLDER", help="With videos, in folders of any depth.")
+OUT = typer.Option(metavar="DATASET", help="The data set; repeated, a run goes on.")
+PROFILE = typer.Option(metavar="NAME", help="Models: offline (the default), permissive, paper, or a YAML file.")
 ModelNames = Annotated[list[str] | None, typer.Option(metavar="TEXT", help="ROLE=NAME[:WEIGHTS]. Repeatable.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="TEXT", help="STAGE.SETTING=VALUE, as flow.most=3.0. Repeatable.")
@@ -24,14 +24,17 @@ Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda.")]
 
 
 def run(
-    folder: Folder,
-    out: Out,
-    profile: ProfileName = "offline",
+    folder: Annotated[Path, FOLDER],
+    out: Annotated[Path, OUT],
+    profile: Annotated[str, PROFILE] = "offline",
     model: ModelNames = None,
     settings: Settings = None,
     allow: Allowed = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of what is chosen by chance.")] = 0,
+    validation: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Of videos, for validation.")] = 0.0,
     engine: Annotated[EngineName, typer.Option(metavar="NAME", help="local, or ray: many processes.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes of ray.")] = None,
+    address: Annotated[str | None, typer.Option(metavar="URL", help="Of a cluster of ray's.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Measure again what failed before.")] = False,
     failures: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="That stop the run.")] = 0.05,
     device: Device = "auto",
@@ -46,22 +49,22 @@ def run(
     from lumosx.curation.run import TooManyFailures
     from lumosx.data.store import write_parquet
 
-    setup = _setup(profile, model, settings, allow, device, seed)
+    setup = _setup(profile, model, settings, allow, device, seed, validation)
     try:
         with _Bars() as bars:
-            curated = curate(folder, out, setup, engine, failures, retry, bars)
+            curated = curate(folder, out, setup, engine, workers, address, failures, retry, bars)
     except TooManyFailures as error:
         typer.echo(f"{error}\nWhat was measured is kept; `lumosx curate report {out}` shows it.", err=True)
         raise typer.Exit(1) from error
-    packed = pack(curated, out, seed)
+    packed = pack(curated, out, setup)
     write_parquet(packed.kept.values(), out)
     _show(curated, packed, out)
 
 
 def plan(
-    folder: Folder,
-    out: Out,
-    profile: ProfileName = "offline",
+    folder: Annotated[Path, FOLDER],
+    out: Annotated[Path, OUT],
+    profile: Annotated[str, PROFILE] = "offline",
     model: ModelNames = None,
     settings: Settings = None,
     allow: Allowed = None,
@@ -75,7 +78,7 @@ def plan(
     from lumosx.curation.ledger import Ledger
     from lumosx.curation.plan import plan as planned
 
-    setup = _setup(profile, model, settings, allow, device, 0)
+    setup = _setup(profile, model, settings, allow, device)
     curated, ledger = resurvey(out, folder, setup), Ledger(out / "curation" / "ledger")
     kinds = list(curated.stages)
     rows = planned(curated.sources, kinds[:1], curated.stages, ledger)
@@ -89,13 +92,14 @@ def _setup(
     settings: list[str] | None,
     allow: list[str] | None,
     device: str,
-    seed: int,
+    seed: int = 0,
+    validation: float = 0.0,
 ) -> "Setup":
     from lumosx.cli.sample import choose_device
     from lumosx.curation.curate import Setup
 
     where = str(choose_device(device, "float32")[0])
-    return Setup(profile, tuple(models or ()), tuple(settings or ()), tuple(allow or ()), where, seed)
+    return Setup(profile, tuple(models or ()), tuple(settings or ()), tuple(allow or ()), where, seed, validation)
 
 
 class _Bars:

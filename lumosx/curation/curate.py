@@ -20,12 +20,12 @@ from lumosx.curation.pack import WordsDiffer, record_of
 from lumosx.curation.pipeline import GROUPS, SOURCES, make_stages, parse_settings
 from lumosx.curation.review import FILE as REVIEWS
 from lumosx.curation.review import read_reviews, reviewed
-from lumosx.curation.run import Engine, Kind, Stages, Standing, Worker, advance, local, spread, survey
+from lumosx.curation.run import Kind, Stages, Standing, Worker, advance, local, spread, survey
 from lumosx.curation.sources import Clip, Found, find_sources
 from lumosx.curation.stage import Failed, Look
 from lumosx.curation.stages.shots import ShotSplit
 from lumosx.errors import InputError
-from lumosx.files import lock, write_json
+from lumosx.files import clear_leftovers, lock, write_json
 from lumosx.records import ClipRecord
 from lumosx.scene import SceneError
 
@@ -39,7 +39,8 @@ Progress = Callable[[str, int, int], None]  # name of the pass, jobs done, all j
 class Setup:
     """What a run depends on besides the videos: as the command line says it, and as the next command finds it again.
 
-    models, settings: in the place of the profile's. allow: restricted models by name.
+    models, settings: in the place of the profile's. allow: restricted models by name. validation: share of the videos
+    whose clips training is validated on.
     """
 
     profile: str = "offline"
@@ -48,6 +49,7 @@ class Setup:
     allow: tuple[str, ...] = ()
     device: str = "cpu"
     seed: int = 0
+    validation: float = 0.0
 
     def stages(self) -> dict[Kind, Any]:
         """Makes them. Raises InputError with all that is wrong."""
@@ -73,6 +75,8 @@ def curate(
     out: Path,
     setup: Setup,
     engine: EngineName = "local",
+    workers: int | None = None,
+    address: str | None = None,
     budget: float = BUDGET,
     retry: bool = False,
     progress: Progress = lambda name, done, of: None,
@@ -84,6 +88,7 @@ def curate(
         out: the data set.
         setup: profile, models, settings.
         engine: "local": one clip after the other in this process. "ray": over the processes of Ray.
+        workers, address: of Ray (`map_with_ray`).
         budget: share of the records that may fail in a pass over them.
         retry: measure again what failed; otherwise only what failed for a reason that may pass.
         progress: told about each pass.
@@ -92,6 +97,8 @@ def curate(
         InputError: something is wrong with folder, settings or models, or another process works on the data set.
         TooManyFailures: more than the budget allows.
     """
+    if engine == "local" and (workers or address):
+        raise InputError("workers and address are for the engine ray; local is this process alone")
     stages = setup.stages()
     with claimed(out):
         found = find_sources(folder, out / WORK / "sources.json", erased(out / WORK))
@@ -99,7 +106,11 @@ def curate(
         ledger = Ledger(out / WORK / "ledger")
         ledger.tidy()
         Blobs(out).tidy()
-        measure = _engine(engine, setup, stages, out)
+        for each in (out, out / WORK):
+            clear_leftovers(each)
+        measure = local(Worker(stages, out, setup.seed))
+        if engine == "ray":
+            measure = spread(partial(_worker, setup, out.resolve()), workers, address)
         again: Callable[[Failed], bool] = (lambda failed: True) if retry else (lambda failed: failed.transient)
         go = partial(advance, stages=stages, ledger=ledger, measure=measure, budget=budget, again=again)
         sources = go(found.sources, [], SOURCES, on_done=partial(progress, "shots"))
@@ -142,8 +153,8 @@ class Packed:
     without: dict[str, str]
 
 
-def pack(curated: Curated, out: Path, seed: int) -> Packed:
-    """The records of all clips that came through.
+def pack(curated: Curated, out: Path, setup: Setup) -> Packed:
+    """The records of all clips that came through. All clips of a video are trained on, or none is.
 
     Raises:
         InputError: a line of the reviews cannot be read.
@@ -152,8 +163,8 @@ def pack(curated: Curated, out: Path, seed: int) -> Packed:
     for standing in curated.clips:
         if standing.alive:
             try:
-                look = Look(standing.record, standing.values, Blobs(out), seed)
-                made[standing.record.id] = record_of(look, curated.stages)
+                look = Look(standing.record, standing.values, Blobs(out), setup.seed)
+                made[standing.record.id] = record_of(look, curated.stages, setup.validation)
             except (WordsDiffer, SceneError) as error:
                 without[standing.record.id] = " ".join(str(error).split())
     return Packed(made, reviewed(made, read_reviews(out / REVIEWS)), without)
@@ -206,12 +217,6 @@ def claimed(out: Path) -> Iterator[None]:
         raise InputError(f"{out}: another process works on this data set; wait for it, or stop it")
     with held:
         yield
-
-
-def _engine(engine: EngineName, setup: Setup, stages: Stages, out: Path) -> Engine:
-    if engine == "local":
-        return local(Worker(stages, out, setup.seed))
-    return spread(partial(_worker, setup, out.resolve()))
 
 
 def _worker(setup: Setup, out: Path) -> Worker:

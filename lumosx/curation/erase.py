@@ -1,36 +1,55 @@
 """Removes every trace of videos from a data set: faces are biometric data, and a person may want out.
 
-What is measured of them, their clips' records, and every blob that nothing else names. The video files themselves are
-the user's. A later run leaves them out even where they still lie in its folder: their digests are remembered.
+What is measured of them, their clips' records, what reviewers said of these, and every blob that nothing else names.
+The video files themselves are the user's; they need not be there any more. A later run leaves them out where they still
+lie in its folder: their digests are remembered.
 """
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from lumosx.curation.blobs import FOLDER
 from lumosx.curation.ledger import Ledger
+from lumosx.curation.review import read_reviews
+from lumosx.curation.sources import forget
+from lumosx.data.entries import Problems
+from lumosx.data.parquet import NAME, read_parquet, write_parquet
 from lumosx.errors import InputError
-from lumosx.files import write_json
+from lumosx.files import atomic, write_json
+from lumosx.records import ClipRecord
 
 ERASED = "erased.json"
 NAMES = re.compile(rf"{FOLDER}/[0-9a-f]{{2}}/[0-9a-f]{{64}}\.\w+")
 
+Kept = Callable[[str], bool]  # of the id of a video or clip
 
-def erase(work: Path, root: Path, sources: Iterable[str]) -> int:
-    """Removes all rows of videos and of their clips, and the blobs that are left over; how many blobs these were.
+
+def erase(work: Path, root: Path, sources: Collection[str]) -> int:
+    """Removes all traces of videos; how many blobs these were. Killed, it is to be repeated.
 
     Args:
-        work: folder of the ledger.
+        work: folder of the data set with ledger, reviews and report.
         root: the data set, which must not be in use.
         sources: ids of videos.
+
+    Raises:
+        InputError: a file of the data set cannot be read.
     """
-    doomed = sorted(set(sources))
-    write_json(sorted({*erased(work), *doomed}), work / ERASED)  # first, so that a kill leaves them out already
+    write_json(sorted({*erased(work), *sources}), work / ERASED)  # first, so that a kill leaves them out already
+
+    def kept(record: str) -> bool:
+        return record.split("-")[0] not in sources
+
     ledger = Ledger(work / "ledger")
-    ledger.remove([record for record in _records(ledger) if record.split("-")[0] in doomed])
-    return clear_blobs(root, ledger)
+    _keep_records(root, kept)
+    _keep_reviews(work / "reviews.jsonl", kept)
+    (work / "report.html").unlink(missing_ok=True)
+    ledger.remove({row.record for stage in ledger.stages() for row in ledger.all_rows(stage) if not kept(row.record)})
+    blobs = clear_blobs(root, ledger)
+    forget(work / "sources.json", sources)  # last, because it knows them by name
+    return blobs
 
 
 def erased(work: Path) -> list[str]:
@@ -55,8 +74,20 @@ def clear_blobs(root: Path, ledger: Ledger) -> int:
     return len(lost)
 
 
-def _records(ledger: Ledger) -> set[str]:
-    return {row.record for stage in ledger.stages() for row in ledger.all_rows(stage)}
+def _keep_records(root: Path, kept: Kept) -> None:
+    path, problems = root / NAME, Problems()
+    if path.is_file():
+        records = [ClipRecord.from_dict(entry.data) for entry in read_parquet([path], problems)]
+        problems.expect_none(path)
+        write_parquet([record for record in records if kept(record.id)], root)
+
+
+def _keep_reviews(path: Path, kept: Kept) -> None:
+    reviews = read_reviews(path)
+    if not all(kept(review.clip) for review in reviews):
+        with atomic(path) as temporary:
+            lines = [review.model_dump_json() + "\n" for review in reviews if kept(review.clip)]
+            temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def _name(path: Path, root: Path) -> str:

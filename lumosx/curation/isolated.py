@@ -5,17 +5,21 @@ share the threads, the memory or the locks of the process that asks, nor run a u
 spawned by Python's own means would.
 """
 
+import os
 import pickle
 import re
 import signal
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from multiprocessing.util import Finalize
+from threading import Thread
 from typing import Any, TypeVar
 
 from lumosx.errors import InputError, TransientError
 
 Result = TypeVar("Result")
+WATCH = 1.0  # seconds between looks for the process that asks
 
 
 class Crashed(Exception):
@@ -62,8 +66,16 @@ def _run(call: bytes) -> Any:
     return function(*arguments)
 
 
-def _nothing() -> None:
-    """What a process does first, so that its start does not count."""
+def _follow(parent: int) -> None:
+    """What a process does first: from then on it ends when the one that asks does, also if that is killed and so cannot
+    stop it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 @lru_cache(maxsize=1)
@@ -72,8 +84,8 @@ def _executor() -> Any:
         from loky import ProcessPoolExecutor
     except ImportError as error:
         raise InputError("loky cannot be imported: pip install 'lumosx[curate]'") from error
-    executor = ProcessPoolExecutor(max_workers=1)
-    executor.submit(_nothing).result()
+    executor = ProcessPoolExecutor(max_workers=1, initializer=_follow, initargs=(os.getpid(),))
+    executor.submit(os.getpid).result()  # so that its start does not count
     # a process that multiprocessing started waits at its end for this one, and would wait for ever
     Finalize(None, _stop, (executor,), exitpriority=0)
     return executor

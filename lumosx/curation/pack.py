@@ -51,12 +51,13 @@ class _Packed:
         return [phrase.text for phrase in told]
 
 
-def record_of(look: Look, stages: Stages) -> ClipRecord:
+def record_of(look: Look, stages: Stages, validation: float = 0.0) -> ClipRecord:
     """The record of a clip with the values of all stages.
 
     Args:
         look: the clip; pictures are chosen by its seed.
         stages: which of a clip's pictures pass is for their thresholds to say.
+        validation: share of the videos whose clips are for validation.
 
     Raises:
         WordsDiffer: the caption cannot be told in a scene so that every word has its owner.
@@ -72,10 +73,11 @@ def record_of(look: Look, stages: Stages) -> ClipRecord:
         height=kept.height,
         frames=kept.frames,
         fps=float(FPS),
+        split="validation" if look.source_random("split").random() < validation else "train",
         background=_background(parts),
         objects=_objects(parts),
         subjects=_subjects(parts),
-        scores=_scores(look),
+        scores=_scores(look) | _certainty(parts.chosen),
         meta={"source": clip.source.id, "file": clip.source.name, "start": f"{clip.start}", "end": f"{clip.end}"},
     )
     _expect_owners(record, caption, entities)
@@ -152,6 +154,13 @@ def _scores(look: Look) -> dict[str, float]:
         quality = look.of(Quality)
         scores |= {"quality": quality.quality, "aesthetic": quality.aesthetic}
     return scores
+
+
+def _certainty(chosen: Chosen) -> dict[str, float]:
+    """The least score that a detector gave what was chosen; nothing if nothing was detected."""
+    found = [*chosen.objects, *chosen.faces, *(part for worn in chosen.attributes for part in worn)]
+    scores = [each.score for each in found if each]
+    return {"certainty": min(scores)} if scores else {}
 
 
 def _expect_owners(record: ClipRecord, caption: Caption, entities: Entities) -> None:

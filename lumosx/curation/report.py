@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from lumosx.curation.review import Review, reviewed, shuffled
-from lumosx.curation.run import Kind, Stages, Standing
-from lumosx.curation.sources import Clip
+from lumosx.curation.run import Kind, Stages, Standing, without_names
 from lumosx.curation.stage import Failed, Rejected
 from lumosx.curation.stages.values import (
     Background,
@@ -258,7 +257,7 @@ def problems(report: ReportInput, most: int = 20) -> list[Problem]:
     groups = defaultdict[tuple[str, str, str, bool], list[str]](list)
     for standing in [*report.sources, *report.clips]:
         if standing.stopped and isinstance(failed := standing.stopped[1], Failed):
-            message = _without_path(failed.message, standing)
+            message = without_names(failed.message, standing.record)
             groups[standing.stopped[0].name, failed.type, message, failed.transient].append(standing.record.id)
     for clip, message in report.unpackable.items():
         groups["packing", "cannot be packed", message, False].append(clip)
@@ -321,10 +320,3 @@ def _histogram(stage: str, label: str, values: np.ndarray, thresholds: list[tupl
     low, high = max(low - room, 0.0) if low >= 0 else low - room, high + room
     counts, _ = np.histogram(np.clip(values, low, high), BARS, (low, high))
     return Histogram(stage, label, low, high, counts.tolist(), thresholds)
-
-
-def _without_path(message: str, standing: Standing) -> str:
-    source = standing.record.source if isinstance(standing.record, Clip) else standing.record
-    for own in (str(source.path), source.name, standing.record.id, source.id):
-        message = message.replace(own, "…")
-    return message

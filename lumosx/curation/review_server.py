@@ -64,12 +64,14 @@ class Desk:
         root: the data set's folder.
         clips: with what packing chose of each, before reviews.
         reviewer: who judges.
-        seed: of the order of clips.
+        sample: so many of the clips, drawn at random; None: all.
     """
 
-    def __init__(self, root: Path, clips: Sequence[tuple[Standing, ClipRecord]], reviewer: str, seed: int = 0) -> None:
+    def __init__(
+        self, root: Path, clips: Sequence[tuple[Standing, ClipRecord]], reviewer: str, sample: int | None = None
+    ) -> None:
         self.root, self.reviewer, self.path = root, reviewer, root / FILE
-        order = sorted(clips, key=lambda clip: shuffled(clip[1].id, seed))
+        order = sorted(clips, key=lambda clip: shuffled(clip[1].id, 0))[:sample]
         self.clips = {record.id: (standing, record) for standing, record in order}
 
     def said(self, clips: Iterable[str]) -> list[Said]:

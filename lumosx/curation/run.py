@@ -15,6 +15,7 @@ from typing import Any
 
 from lumosx.curation.blobs import Blobs
 from lumosx.curation.ledger import Ledger, Row
+from lumosx.curation.sources import Clip
 from lumosx.curation.stage import Failed, Look, Record, Rejected, Stage, fingerprints
 from lumosx.errors import TransientError
 from lumosx.records import Model
@@ -57,7 +58,7 @@ def survey(
     kinds: Sequence[Kind],
     stages: Stages,
     ledger: Ledger,
-    again: Callable[[Failed], bool] = lambda failed: False,
+    again: Callable[[Kind, Failed], bool] = lambda kind, failed: False,
 ) -> list[Standing]:
     """Where each record stands by what the ledger holds and today's thresholds.
 
@@ -66,7 +67,7 @@ def survey(
         kinds: the stages to go through, in order.
         stages: with their settings.
         ledger: what was measured.
-        again: whether a failure counts as not measured.
+        again: whether a failure of a stage counts as not measured.
     """
     prints = fingerprints(stages)
     standings = [Standing(record) for record in records]
@@ -104,7 +105,8 @@ def advance(
         records: all of the run.
         before: the stages that come earlier.
         kinds: the stages of the group.
-        stages, ledger, again: as of `survey`.
+        stages, ledger: as of `survey`.
+        again: whether a failure in the group counts as not measured.
         measure: who measures: `local`, or an engine that spreads jobs over processes.
         budget: share of the records that may fail.
         on_done: called with the number of jobs done and of all jobs.
@@ -113,7 +115,10 @@ def advance(
         TooManyFailures: more failed.
     """
     due = [*before, *kinds]
-    waiting = [s for s in survey(records, due, stages, ledger, again) if s.waits in kinds and s.waits not in s.values]
+    # What failed in an earlier group has had its other try in this run. It must not be waited for once more, because
+    # those that are judged among others would wait for it.
+    standings = survey(records, due, stages, ledger, lambda kind, failed: kind in kinds and again(failed))
+    waiting = [s for s in standings if s.waits in kinds and s.waits not in s.values]
     jobs = [Job(s.record, s.values, kinds[kinds.index(s.waits) :]) for s in waiting if s.waits]
     prints, errors, done = fingerprints(stages), Counter[str](), 0
     on_done(0, len(jobs))
@@ -124,7 +129,7 @@ def advance(
                 ledger.add(kind.name, Row(job.record.id, prints[kind], row.value, row.error, row.seconds))
                 if row.error:
                     failed = json.loads(row.error)
-                    errors[f"{kind.name}: {failed['type']}: {failed['message']}"] += 1
+                    errors[f"{kind.name}: {failed['type']}: {without_names(failed['message'], job.record)}"] += 1
             on_done(done, len(jobs))
             if done >= FEWEST and errors.total() > budget * done:
                 raise TooManyFailures(_told(errors, done, budget))
@@ -180,12 +185,13 @@ def local(worker: Worker) -> Engine:
     return measure
 
 
-def spread(make: Callable[[], Worker]) -> Engine:
-    """Jobs over the processes of Ray, each of which makes its own worker."""
+def spread(make: Callable[[], Worker], workers: int | None = None, address: str | None = None) -> Engine:
+    """Jobs over the processes of Ray, each of which makes its own worker; `workers` and `address` as of
+    `map_with_ray`."""
     from lumosx.ray_engine import map_with_ray
 
     def measure(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome | None]]:
-        for number, outcome in map_with_ray(jobs, make):
+        for number, outcome in map_with_ray(jobs, make, workers, address):
             yield jobs[number], outcome
 
     return measure
@@ -199,13 +205,21 @@ def failure(error: Exception) -> Failed:
     return Failed(type(error).__name__, message, lacking or full or isinstance(error, TransientError))
 
 
-def _read(standing: Standing, kind: Kind, row: Row | None, again: Callable[[Failed], bool]) -> None:
+def without_names(message: str, record: Record) -> str:
+    """An error's message without what names the record, so that those of one cause are the same."""
+    source = record.source if isinstance(record, Clip) else record
+    for own in (str(source.path), source.name, record.id, source.id):
+        message = message.replace(own, "…")
+    return message
+
+
+def _read(standing: Standing, kind: Kind, row: Row | None, again: Callable[[Kind, Failed], bool]) -> None:
     """Takes a row into a standing."""
     if row is None:
         standing.waits = kind
     elif row.error is not None:
         failed = Failed(**json.loads(row.error))
-        if again(failed):
+        if again(kind, failed):
             standing.waits = kind
         else:
             standing.stopped = kind, failed

@@ -20,6 +20,7 @@ from lumosx.errors import InputError
 SIDE = 144  # pixels of the shorter side in which cuts are looked for
 WINDOW = 2  # frames before and after one whose change its own is compared with
 SLACK = 1.0, 0.02  # seconds, and share of the whole, by which headers are wrong although nothing is missing
+LARGEST = 8192 * 8192  # pixels of a frame: a few bytes may hold more, and stages hold two dozen frames of a clip
 AGAIN = "get it again from where it came from"
 
 
@@ -52,7 +53,9 @@ def scan(path: Path, change: float, ratio: float) -> Scan:
     frames around it do, so that a fast pan is no cut. Fades and dissolves are gradual, and are not found.
 
     Raises:
-        InputError: it holds no frame, is damaged, breaks off, changes its size, or PySceneDetect is not installed.
+        InputError: it holds no frame, is damaged, breaks off, changes its size, has frames of more than LARGEST pixels,
+            or PySceneDetect is not installed.
+        MemoryError: there is not enough for its frames.
     """
     try:
         from scenedetect import AdaptiveDetector, FrameTimecode
@@ -68,6 +71,8 @@ def scan(path: Path, change: float, ratio: float) -> Scan:
         video = _video(path, container)
         for time, frame in _frames(path, container, video):
             size = _shown_size(frame, video)
+            if max(frame.width * frame.height, size[0] * size[1]) > LARGEST:
+                raise InputError(f"{path}: its frames have {size[0]}x{size[1]} pixels; make them smaller")
             if size != (shown := shown or size):
                 raise InputError(f"{path}: changes its size at {time:.2f} s; cut it there")
             if times and time <= times[-1]:
@@ -115,6 +120,8 @@ def _frames(path: Path, container: InputContainer, video: VideoStream) -> Iterat
             if frame.pts is not None and video.time_base is not None:
                 time = float((frame.pts - (video.start_time or 0)) * video.time_base)
                 yield time, frame
+    except MemoryError:  # an FFmpegError too, but no fault of the file
+        raise
     except av.FFmpegError as error:
         raise InputError(f"{path}: is damaged after {time:.1f} s ({error.strerror}); {AGAIN}") from error
 

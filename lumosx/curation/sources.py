@@ -52,7 +52,8 @@ def find_sources(folder: Path, known: Path, erased: Collection[str] = ()) -> Fou
 
     Args:
         folder: to be searched; files and folders that begin with a dot are left out.
-        known: a file that remembers digests, so that files that did not change are not read again.
+        known: a file that remembers digests, so that files that did not change are not read again, and that videos
+            are known by name when they are no longer there.
         erased: ids of videos that are left out.
 
     Raises:
@@ -63,7 +64,8 @@ def find_sources(folder: Path, known: Path, erased: Collection[str] = ()) -> Fou
     paths = sorted(_videos(folder), key=lambda path: (len(path.name), path))  # a copy has the longer name
     if not paths:
         raise InputError(f"{folder}: no video in it ({', '.join(sorted(SUFFIXES))})")
-    before, now = _remembered(known), {}
+    before = _remembered(known)
+    now = dict(before)
     sources: dict[str, Source] = {}
     copies, unreadable = {}, {}
     for path in paths:
@@ -83,6 +85,22 @@ def find_sources(folder: Path, known: Path, erased: Collection[str] = ()) -> Fou
     if now != before:
         write_json(now, known)
     return Found(sorted(sources.values(), key=lambda source: source.id), copies, unreadable)
+
+
+def names_of(folder: Path, known: Path) -> dict[str, set[str]]:
+    """The ids of all videos that a folder holds or once held, by the name that they had, as `known` remembers them."""
+    root, found = folder.resolve(), dict[str, set[str]]()
+    for key, digest in _remembered(known).items():
+        path = Path(key.rsplit("|", 2)[0])
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+        found.setdefault(name, set()).add(digest[:16])
+    return found
+
+
+def forget(known: Path, sources: Collection[str]) -> None:
+    """Removes videos from what `known` remembers."""
+    before = _remembered(known)
+    write_json({key: digest for key, digest in before.items() if digest[:16] not in sources}, known)
 
 
 def _videos(folder: Path) -> Iterable[Path]:

@@ -134,7 +134,14 @@ class Look:
 
     def random(self, purpose: str) -> np.random.Generator:
         """Chance for one purpose of this record, the same in whatever order and wherever records are measured."""
-        digest = hashlib.sha256(f"{self.seed}/{self.record.id}/{purpose}".encode()).digest()
+        return self._random(self.record.id, purpose)
+
+    def source_random(self, purpose: str) -> np.random.Generator:
+        """Chance for one purpose that all clips of a video share."""
+        return self._random(self.record.source.id if isinstance(self.record, Clip) else self.record.id, purpose)
+
+    def _random(self, name: str, purpose: str) -> np.random.Generator:
+        digest = hashlib.sha256(f"{self.seed}/{name}/{purpose}".encode()).digest()
         return np.random.Generator(np.random.Philox(key=np.frombuffer(digest[:16], np.uint64)))
 
 

@@ -3,6 +3,9 @@
 Nothing is extracted. The headers are read once, and a member is read where it lies. A picture that several records
 share is stored once, with the first of them. To make shards whose samples other readers of WebDataset group too, begin
 the names of a record's media with its id and a dot.
+
+`index.json` beside them lists the shards in the form of WebDataset's indexed reader (wids, version 1), so that one that
+is missing or was cut short is told when the folder is opened.
 """
 
 import io
@@ -16,10 +19,11 @@ from typing import BinaryIO
 
 from lumosx.data.entries import Entry, Problems
 from lumosx.errors import InputError
-from lumosx.files import atomic
+from lumosx.files import atomic, sha256_of, write_json
 from lumosx.records import ClipRecord
 
 RECORD = ".json"
+INDEX = "index.json"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,24 @@ def open_shards(paths: Sequence[Path], problems: Problems) -> Shards:
     return Shards(list(paths), index)
 
 
+def expect_all_shards(folder: Path, problems: Problems) -> None:
+    """That every shard that the folder's index lists is there in full; a folder may have no index."""
+    path = folder / INDEX
+    if not path.is_file():
+        return
+    try:
+        listed = {
+            shard["url"]: shard["filesize"] for shard in json.loads(path.read_text(encoding="utf-8"))["shardlist"]
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problems.add(path, f"is no index of shards ({error!r}); write the shards again, or remove it")
+        return
+    for name, size in listed.items():
+        there = (folder / name).stat().st_size if (folder / name).is_file() else 0
+        if there != size:
+            problems.add(folder / name, f"has {there} of {size} bytes; copy it again")
+
+
 def read_shards(shards: Shards, problems: Problems) -> Iterator[Entry]:
     """The records inside."""
     for name, (shard, _, _) in shards.index.items():
@@ -83,8 +105,11 @@ def write_shards(
     Args:
         records: with ids that differ.
         open_media: gives a media file by its name, such as `Store.open`.
-        folder: appears when it is complete; it must not exist, or be empty.
+        folder: appears when it is complete, with an index; it must not exist, or be empty.
         per_shard: records a shard.
+
+    Returns:
+        The shards.
 
     Raises:
         InputError: something is in the folder, or a shard would hold nothing.
@@ -97,13 +122,16 @@ def write_shards(
     ordered, written = iter(sorted(records, key=lambda record: record.id)), set[str]()
     with atomic(folder) as temporary:
         temporary.mkdir()
-        number = 0
+        listed = []
         while part := list(islice(ordered, per_shard)):
-            with tarfile.open(temporary / f"clips-{number:05d}.tar", "w") as tar:
+            path = temporary / f"clips-{len(listed):05d}.tar"
+            with tarfile.open(path, "w") as tar:
                 for record in part:
                     _write(record, open_media, tar, written)
-            number += 1
-    return sorted(folder.iterdir())
+            size, digest = path.stat().st_size, sha256_of(path)
+            listed.append({"url": path.name, "nsamples": len(part), "filesize": size, "sha256": digest})
+        write_json({"wids_version": 1, "name": "clips", "shardlist": listed}, temporary / INDEX)
+    return sorted(folder.glob("*.tar"))
 
 
 def _write(record: ClipRecord, open_media: Callable[[str], BinaryIO], tar: tarfile.TarFile, written: set[str]) -> None:

@@ -18,7 +18,7 @@ from lumosx.data.entries import Entry, Problems
 from lumosx.data.frames import Probe, probe
 from lumosx.data.parquet import read_parquet, write_parquet
 from lumosx.data.scene_folders import read_scene_folders
-from lumosx.data.shards import open_shards, read_shards, write_shards
+from lumosx.data.shards import expect_all_shards, open_shards, read_shards, write_shards
 from lumosx.errors import InputError
 from lumosx.files import atomic
 from lumosx.records import ClipRecord, RecordError
@@ -104,6 +104,8 @@ def open_store(path: str | Path) -> Store:
     elif files[0].suffix == ".parquet":
         entries = read_parquet(files, problems)
     else:
+        if place.is_dir():
+            expect_all_shards(place, problems)
         media = open_shards(files, problems)
         entries = read_shards(media, problems)
     records = _checked(entries, media, problems)

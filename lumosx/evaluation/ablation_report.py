@@ -142,7 +142,10 @@ def _markdown(head: list[str], rows: list[list[str]]) -> Iterator[str]:
 
 
 def _text(value: Estimate | None) -> str:
-    return "-" if value is None else f"{value.mean:.3f} ({value.low:.2f}-{value.high:.2f})"
+    """A share; Student's interval may go beyond what a share can be."""
+    if value is None:
+        return "-"
+    return f"{value.mean:.3f} ({max(0.0, value.low):.2f} to {min(1.0, value.high):.2f})"
 
 
 def _draw(table: Table, form: Form, path: Path) -> None:
@@ -164,7 +167,7 @@ def _draw(table: Table, form: Form, path: Path) -> None:
                 axes.plot([place + offset + 0.08] * len(seeds), seeds, ".", color=COLOURS[captions], alpha=0.4)
         axes.set_xticks(range(len(table.rows)), [row.title for row in table.rows], rotation=35, ha="right")
         axes.set(title=f"here: {title}")
-        axes.legend(frameon=False, fontsize=8, title="captions", title_fontsize=8)
+    left.legend(frameon=False, fontsize=8, title="captions", title_fontsize=8, loc="upper left")
     known = [row for row in table.rows if row.paper]
     right.plot([row.paper[1] for row in known if row.paper], "s-", color="0.3", label="ArcSim")
     other = right.twinx()

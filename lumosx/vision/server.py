@@ -1,11 +1,10 @@
-"""Models that answer questions about pictures, behind a server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp
-and hosted ones."""
+"""Models behind a server. `ChatServer` asks one that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, hosted ones."""
 
 import base64
 import io
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -16,9 +15,77 @@ from lumosx.vision import ModelCard, Picture, Question
 
 BUSY = (408, 429)  # answers that ask for patience; those from 500 on do so as well
 CONNECT = 10.0  # seconds until a server must have taken a connection
+TIMEOUT = 300.0  # seconds until it must have answered
+PAUSES = (1.0, 5.0, 25.0)  # seconds before each further try
 
 
-class ChatServer:
+class JsonServer:
+    """A server that is asked over HTTP and answers in JSON.
+
+    Args:
+        url: its base.
+        example: an address such as it may have, for messages.
+        timeout: seconds until the server must have answered.
+        pauses: seconds before each further try, when it is down, busy or broken.
+        headers: of every request.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        example: str,
+        timeout: float = TIMEOUT,
+        pauses: Sequence[float] = PAUSES,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._url, self._example, self._pauses = url.rstrip("/"), example, pauses
+        self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=CONNECT))
+
+    def _introduced(self, path: str) -> Any:
+        """What the server says when it is asked for the first time. A wrong address is soon told.
+
+        Raises:
+            InputError: no server answers there, or none of this kind.
+        """
+        try:
+            return self._asked(path, pauses=self._pauses[:1])
+        except TransientError as error:
+            raise InputError(f"{error}. Start the server, or correct the address") from error
+
+    def _asked(self, path: str, body: dict[str, Any] | None = None, pauses: Sequence[float] | None = None) -> Any:
+        """What the server answers to a request, as data; a body makes it a POST.
+
+        Raises:
+            TransientError: the server was down, busy or broken in all tries.
+            InputError: it refuses, or is no server of this kind; with the address and its message.
+        """
+        url, trouble = self._url + path, ""
+        pauses = self._pauses if pauses is None else pauses
+        for pause in (0.0, *pauses):
+            time.sleep(pause)
+            try:
+                response = self._client.request("GET" if body is None else "POST", url, json=body)
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise InputError(f"{url}: {error}; give an address such as {self._example}") from error
+            except httpx.TransportError as error:  # down, hangs, or breaks off
+                trouble = f"{type(error).__name__} {error}".strip()
+                continue
+            if response.status_code < 500 and response.status_code not in BUSY:
+                return self._read(response, url)
+            trouble = f"{response.status_code} {response.text[:200]}".strip()
+        raise TransientError(f"{url}: no answer in {len(pauses) + 1} tries: {trouble}")
+
+    def _read(self, response: httpx.Response, url: str) -> Any:
+        if not response.is_success:
+            raise InputError(f"{url}: refused ({response.status_code}): {response.text[:500]}")
+        try:
+            return response.json()
+        except ValueError as error:
+            text = f"{url}: answers what is no JSON: {response.text[:200]!r}; give an address such as {self._example}"
+            raise InputError(text) from error
+
+
+class ChatServer(JsonServer):
     """A model that a server runs, such as `vllm serve Qwen/Qwen2.5-VL-32B-Instruct --generation-config vllm` (without
     which vLLM penalises repeated words as the repository says; an answer repeats words of the caption).
 
@@ -44,19 +111,15 @@ class ChatServer:
         device: str = "cpu",
         revision: str | None = None,
         tokens: int = 1024,
-        timeout: float = 300.0,
-        pauses: Sequence[float] = (1.0, 5.0, 25.0),
+        timeout: float = TIMEOUT,
+        pauses: Sequence[float] = PAUSES,
     ) -> None:
         del device
-        self._url, self._tokens, self._pauses = place.rstrip("/"), tokens, pauses
         key = os.environ.get("OPENAI_API_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=CONNECT))
-        try:
-            served = _listed(self._asked("/models", None, pauses[:1]))  # a wrong address is soon told
-        except TransientError as error:
-            raise InputError(f"{error}. Start the server, or correct the address") from error
-        self.card = _card(_chosen(served, revision, self._url))
+        super().__init__(place, "http://localhost:8000/v1", timeout, pauses, headers)
+        self._tokens = tokens
+        self.card = _card(_chosen(_listed(self._introduced("/models")), revision, self._url))
         self._model = self.card.name
 
     def answer(self, question: Question) -> str:
@@ -78,7 +141,7 @@ class ChatServer:
         if question.schema is not None:
             schema = {"name": "answer", "schema": question.schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        given = self._asked("/chat/completions", body, self._pauses)
+        given = self._asked("/chat/completions", body)
         try:
             choice = given["choices"][0]
             text, end = choice["message"]["content"], choice.get("finish_reason")
@@ -90,39 +153,17 @@ class ChatServer:
             raise RuntimeError(f"the answer did not end within {self._tokens} tokens: ...{text[-80:]!r}")
         return text.strip()
 
-    def _asked(self, path: str, body: dict[str, Any] | None, pauses: Sequence[float]) -> Any:
-        """What the server answers to a request, as data; a body makes it a POST."""
-        url, trouble = self._url + path, ""
-        for pause in (0.0, *pauses):
-            time.sleep(pause)
-            try:
-                response = self._client.request("GET" if body is None else "POST", url, json=body)
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-                raise InputError(f"{url}: {error}; give an address such as http://localhost:8000/v1") from error
-            except httpx.TransportError as error:  # down, hangs, or breaks off
-                trouble = f"{type(error).__name__} {error}".strip()
-                continue
-            if response.status_code < 500 and response.status_code not in BUSY:
-                return _read(response, url)
-            trouble = f"{response.status_code} {response.text[:200]}".strip()
-        raise TransientError(f"{url}: no answer in {len(pauses) + 1} tries: {trouble}")
+
+def png(picture: Picture) -> str:
+    """A picture as PNG in base64."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def data_url(picture: Picture) -> str:
     """A picture as a URL that holds it, as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _read(response: httpx.Response, url: str) -> Any:
-    if not response.is_success:
-        raise InputError(f"{url}: refused ({response.status_code}): {response.text[:500]}")
-    try:
-        return response.json()
-    except ValueError as error:
-        text = f"{url}: answers what is no JSON: {response.text[:200]!r}; is it the base URL of an OpenAI-like server?"
-        raise InputError(text) from error
+    return f"data:image/png;base64,{png(picture)}"
 
 
 def _listed(models: Any) -> dict[str, dict[str, Any]]:

@@ -1,13 +1,16 @@
-"""Models that answer questions about pictures, in this process: Qwen's vision-language models, by transformers.
+"""Models that answer questions about pictures and score them, in this process: Qwen's vision-language models, by
+transformers.
 
 None of these has run on the published weights in this repository's tests: they run tiny random models of the same
 classes, saved and loaded the same way.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from transformers import (
@@ -21,7 +24,7 @@ from transformers import (
 
 from lumosx.completeness import expect_none_missing
 from lumosx.errors import InputError
-from lumosx.vision import ModelCard, Question
+from lumosx.vision import ModelCard, Picture, Question
 from lumosx.vision.places import Place, find, load_image_processor, load_part
 
 # By model type: class and name.
@@ -35,6 +38,7 @@ LICENCES = {
     ("qwen2_5_vl", 2048): ("Qwen Research License (3B): non-commercial", False),
     ("qwen2_5_vl", 8192): ("Qwen License (72B): commercial below 100 million users a month", True),
 }
+LEVELS = ("excellent", "good", "fair", "poor", "bad")  # of Q-Align, worth 5 to 1
 
 
 class QwenVl:
@@ -76,19 +80,62 @@ class QwenVl:
             InputError: the network cannot be read.
             RuntimeError: the answer did not end within the tokens that it may have.
         """
-        shown = [{"type": "image", "image": Image.fromarray(picture)} for picture in question.pictures]
-        asked = self._processor.apply_chat_template(
-            [{"role": "user", "content": [*shown, {"type": "text", "text": question.prompt}]}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
-        given = self._model.generate(**asked.to(self._device))[0, asked["input_ids"].shape[1] :]
+        asked = self._prepared(question.pictures, question.prompt)
+        given = self._model.generate(**asked)[0, asked["input_ids"].shape[1] :]
         text = self._processor.decode(given, skip_special_tokens=True).strip()
         if int(given[-1]) not in self._ends:
             raise RuntimeError(f"the answer did not end within {self._tokens} tokens: ...{text[-80:]!r}")
         return text
+
+    @torch.inference_mode()
+    def score(self, frames: Sequence[Picture]) -> tuple[float, float]:
+        """(quality, aesthetic) from 1 to 5, the means over the frames, by the formula of Q-Align (Wu et al. 2024).
+
+        The answer to "How would you rate the quality of this image?" is begun with "The quality of the image is"; what
+        the model takes for the next word is looked up for five levels alone, from excellent to bad, and the score is
+        the mean of their worth, 5 to 1. For aesthetics that word stands in the place of quality.
+
+        The scale is not Q-Align's: that model was trained on people's scores to answer so, this one was not. Where
+        thresholds belong must be seen from its scores.
+
+        Raises:
+            InputError: the network cannot be read, or its tokenizer does not tell the levels apart.
+        """
+        scores = [[self._rated(frame, aspect) for aspect in ("quality", "aesthetics")] for frame in frames]
+        quality, aesthetic = np.mean(scores, axis=0)
+        return float(quality), float(aesthetic)
+
+    def _rated(self, frame: Picture, aspect: str) -> float:
+        levels = self._levels  # before the network is read
+        begun = f"The {aspect} of the image is"
+        asked = self._prepared([frame], f"How would you rate the {aspect} of this image?", begun)
+        logits = self._model(**asked, use_cache=False, logits_to_keep=1).logits[0, -1, levels]
+        return float(logits.cpu().double().softmax(0) @ torch.arange(len(LEVELS), 0, -1).double())
+
+    def _prepared(self, pictures: Sequence[Picture], prompt: str, begun: str | None = None) -> Any:
+        """What the network takes: a prompt after its pictures, and the beginning of the answer if that is told."""
+        shown = [{"type": "image", "image": Image.fromarray(picture)} for picture in pictures]
+        talk = [{"role": "user", "content": [*shown, {"type": "text", "text": prompt}]}]
+        if begun:
+            talk.append({"role": "assistant", "content": [{"type": "text", "text": begun}]})
+        return self._processor.apply_chat_template(
+            talk,
+            add_generation_prompt=begun is None,
+            continue_final_message=begun is not None,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        ).to(self._device)
+
+    @cached_property
+    def _levels(self) -> list[int]:
+        """The first token of each level where it follows other words, as Q-Align takes it."""
+        words = [f" {level}" for level in LEVELS]
+        tokens = [ids[0] for ids in self._processor.tokenizer(words, add_special_tokens=False).input_ids]
+        if len(set(tokens)) < len(tokens):
+            begin = ", ".join(f"{level} {token}" for level, token in zip(LEVELS, tokens, strict=True))
+            raise InputError(f"{self._place.source}: levels begin with the same token ({begin}), so it cannot score")
+        return tokens
 
     @cached_property
     def _model(self) -> Any:

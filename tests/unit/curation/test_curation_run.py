@@ -108,6 +108,16 @@ def test_what_may_pass_is_tried_again(tmp_path: Path) -> None:
     assert run(tmp_path, records, toys(calls))[0].alive
 
 
+def test_what_may_pass_holds_up_nobody(tmp_path: Path) -> None:
+    """A stage that judges among others comes after the one that failed; the next run has all of them."""
+    calls, records = tmp_path / "calls", clips(3, tmp_path)
+    standings = run(tmp_path, records, toys(calls, transient=(0,)))
+    assert [s.alive for s in standings] == [False, True, True]
+    assert all(s.alive for s in run(tmp_path, records, toys(calls)))
+    whole = run(tmp_path / "whole", records, toys(calls))
+    assert outcome(run(tmp_path, records, toys(calls))) == outcome(whole)
+
+
 def test_too_many_failures_stop_the_run_and_lose_nothing(tmp_path: Path) -> None:
     calls, records = tmp_path / "calls", clips(3 * FEWEST, tmp_path)
     fails = (1, 30)

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lumosx.curation import isolated
@@ -92,3 +93,22 @@ def test_a_script_without_a_guard_is_not_run_anew(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout.split() == ["begun", "5.0"]
+
+
+def test_a_process_ends_with_one_that_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal\nfrom lumosx.curation.isolated import call\n"
+        "print(call(os.getpid, seconds=60), flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, check=False, timeout=100)
+    assert done.returncode == -signal.SIGKILL
+    left, until = int(done.stdout), time.monotonic() + 60
+    while runs(left) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not runs(left)
+
+
+def runs(process: int) -> bool:
+    """Whether a process goes on; one that nobody has asked about since its end does not."""
+    return psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE

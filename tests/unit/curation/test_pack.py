@@ -121,7 +121,7 @@ def test_every_word_keeps_its_owner_and_its_place(tmp_path: Path) -> None:
     assert scene.prompt == CAPTION
     assert record.background is not None
     assert (record.frames, record.fps, record.width, record.height) == (88, 16.0, 64, 48)
-    assert record.scores == {"colourfulness": 20.0, "flow": 0.5}
+    assert record.scores == {"colourfulness": 20.0, "flow": 0.5, "certainty": 1.0}
     assert record.meta == {"source": SOURCE.id, "file": "sub/day.mp4", "start": "1.0", "end": "6.5"}
 
 
@@ -145,6 +145,27 @@ def test_an_attribute_without_a_picture_stays_in_words_and_an_object_does_not(tm
     assert record.objects == []
     without = {kind: stage for kind, stage in stages.items() if kind is not CleanBackgrounds}
     assert record_of(look, without).background is None
+
+
+def test_what_is_least_certain_is_a_score(tmp_path: Path) -> None:
+    look, stages = look_of(tmp_path, two_women())
+    doubtful = [[look.of(FaceGates).subjects[0][0].model_copy(update={"score": 0.25})], look.of(FaceGates).subjects[1]]
+    stages[FaceGates].passing = lambda value: doubtful
+    assert record_of(look, stages).scores["certainty"] == 0.25
+
+
+def test_a_share_of_the_videos_is_for_validation(tmp_path: Path) -> None:
+    look, stages = look_of(tmp_path, two_women())
+
+    def split(source: str, start: float, seed: int = 0) -> str:
+        clip = Clip(Source(source, Path("day.mp4"), "day.mp4"), start, start + 6)
+        return record_of(Look(clip, look.values, look.blobs, seed), stages, 0.3).split
+
+    videos = {f"{number:016x}": {split(f"{number:016x}", start) for start in (0.0, 7.5)} for number in range(100)}
+    assert all(len(splits) == 1 for splits in videos.values())  # all clips of a video
+    assert 18 <= sum(splits == {"validation"} for splits in videos.values()) <= 42  # 30, and 2.6 deviations
+    assert len({split("a" * 16, 0.0, seed) for seed in range(40)}) == 2
+    assert record_of(look, stages).split == "train"
 
 
 def test_what_a_scene_would_read_otherwise_is_no_record(tmp_path: Path) -> None:

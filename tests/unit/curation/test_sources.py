@@ -8,8 +8,13 @@ import pytest
 from lumosx.curation.blobs import Blobs
 from lumosx.curation.erase import erase, erased
 from lumosx.curation.ledger import Ledger, Row
-from lumosx.curation.sources import Clip, Source, find_sources
+from lumosx.curation.review import FILE as REVIEWS
+from lumosx.curation.review import Review, append, read_reviews
+from lumosx.curation.sources import Clip, Source, find_sources, forget, names_of
+from lumosx.data.store import open_store, write_parquet
 from lumosx.errors import InputError
+from lumosx.files import write_json
+from lumosx.records import ClipRecord
 
 
 def test_videos_are_known_by_their_bytes(tmp_path: Path) -> None:
@@ -27,6 +32,21 @@ def test_videos_are_known_by_their_bytes(tmp_path: Path) -> None:
     assert sorted(source.id for source in after.sources) == sorted(before.values())
     (left,) = find_sources(folder, known, erased=[before["a.MP4"]]).sources
     assert left.name == "sub/b.mkv"
+
+
+def test_videos_that_are_gone_are_known_by_the_names_that_they_had(tmp_path: Path) -> None:
+    folder, known = tmp_path / "videos", tmp_path / "known.json"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a.mp4").write_bytes(b"one")
+    (folder / "b.mp4").write_bytes(b"two")
+    first = {source.name: source.id for source in find_sources(folder, known).sources}
+    (folder / "sub" / "a.mp4").unlink()
+    (folder / "b.mp4").write_bytes(b"another two")
+    (second,) = find_sources(folder, known).sources
+    wanted = {"sub/a.mp4": {first["sub/a.mp4"]}, "b.mp4": {first["b.mp4"], second.id}}
+    assert names_of(folder, known) == wanted
+    forget(known, [first["b.mp4"]])
+    assert names_of(folder, known) == wanted | {"b.mp4": {second.id}}
 
 
 def test_digests_are_remembered_until_a_file_changes(tmp_path: Path) -> None:
@@ -67,18 +87,30 @@ def test_blobs_are_written_once(tmp_path: Path) -> None:
 
 
 def test_erasing_leaves_no_byte_of_a_video_and_all_of_the_others(tmp_path: Path) -> None:
-    blobs, ledger = Blobs(tmp_path), Ledger(tmp_path / "curation" / "ledger")
+    blobs, ledger, work = Blobs(tmp_path), Ledger(tmp_path / "curation" / "ledger"), tmp_path / "curation"
     both, theirs, mine = (blobs.put(text, ".bin") for text in (b"in both", b"theirs", b"mine"))
     doomed, kept = "d" * 16, "e" * 16
+    size = {"width": 8, "height": 8, "frames": 9, "fps": 16.0}
+    clips = [
+        ClipRecord(id=f"{name}-00000000-00005000", video=both, caption="A cat.", **size) for name in (doomed, kept)
+    ]
+    write_parquet(clips, tmp_path)
+    for clip in clips:
+        append(Review(clip=clip.id, reviewer="ada", verdict="accept", about="0", at="now"), tmp_path / REVIEWS)
+    (work / "report.html").write_text(doomed)
+    write_json({"/gone/a.mp4|1|2": doomed * 4, "/gone/b.mp4|1|2": kept * 4}, work / "sources.json")
     ledger.add("shots", Row(doomed, "f", "{}", None, 1.0))
     ledger.add("faces", Row(f"{doomed}-00000000-00005000", "f", json.dumps([both, theirs]), None, 1.0))
     ledger.add("faces", Row(f"{kept}-00000000-00005000", "f", json.dumps([both, mine]), None, 1.0))
     ledger.flush()
-    assert erase(tmp_path / "curation", tmp_path, [doomed]) == 1
+    assert erase(work, tmp_path, [doomed]) == 1
     assert [(tmp_path / name).exists() for name in (both, theirs, mine)] == [True, False, True]
     left = [path for path in tmp_path.rglob("*") if path.is_file() and doomed.encode() in path.read_bytes()]
     assert [path.name for path in left] == ["erased.json"]
-    assert erased(tmp_path / "curation") == [doomed]
+    assert erased(work) == [doomed]
+    assert open_store(tmp_path).records == clips[1:]
+    assert [review.clip for review in read_reviews(tmp_path / REVIEWS)] == [clips[1].id]
+    assert json.loads((work / "sources.json").read_text()) == {"/gone/b.mp4|1|2": kept * 4}
     assert [row.record for row in Ledger(tmp_path / "curation" / "ledger").all_rows("faces")] == [
         f"{kept}-00000000-00005000"
     ]

@@ -23,6 +23,7 @@ from lumosx.cli.playground import app as playground
 from lumosx.data.frames import read_window
 from lumosx.data.store import Store, open_store, write_jsonl, write_parquet, write_shards
 from lumosx.errors import InputError
+from lumosx.files import sha256_of
 from lumosx.playground import World
 from lumosx.records import ClipRecord
 from lumosx.scene import Scene
@@ -175,6 +176,25 @@ def test_a_picture_that_records_share_is_stored_once(tmp_path: Path) -> None:
         ["a.json", "a.mp4", "ana.png", "b.json", "b.mp4"], ["c.json", "c.mp4"],
     ]  # fmt: skip
     assert open_store(tmp_path / "shards").open("ana.png").read() == b"ana.png"
+
+
+def test_a_shard_that_is_missing_or_was_cut_short_is_told(tmp_path: Path) -> None:
+    records = [ClipRecord.from_dict(minimal(id=name, video=f"{name}.mp4")) for name in "abc"]
+    first, second, third = write_shards(records, contents, tmp_path / "shards", 1)
+    listed = json.loads((tmp_path / "shards" / "index.json").read_text())
+    assert [shard["nsamples"] for shard in listed["shardlist"]] == [1, 1, 1] and listed["wids_version"] == 1
+    assert [s["sha256"] for s in listed["shardlist"]] == [sha256_of(path) for path in (first, second, third)]
+    size = first.stat().st_size
+    second.unlink()
+    third.write_bytes(third.read_bytes()[:-512])
+    with pytest.raises(InputError) as error:
+        open_store(tmp_path / "shards")
+    assert f"clips-00001.tar: has 0 of {size} bytes" in str(error.value)
+    assert f"clips-00002.tar: has {size - 512} of {size} bytes" in str(error.value)
+    assert len(open_store(first).records) == 1  # asked for alone, it is whole
+    (tmp_path / "shards" / "index.json").write_text("{}")
+    with pytest.raises(InputError, match="is no index of shards"):
+        open_store(tmp_path / "shards")
 
 
 def test_shards_go_into_a_new_folder_and_appear_complete_or_not_at_all(tmp_path: Path) -> None:
