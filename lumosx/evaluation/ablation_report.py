@@ -2,12 +2,12 @@
 configurations."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from omegaconf import OmegaConf
 
 from lumosx.evaluation.ablation import BASE, CAPTIONS, NOUNS, Cell, Finding, Form, Readings, Table, findings, results
 from lumosx.files import atomic, write_json
@@ -51,7 +51,9 @@ def write_report(readings: Readings, form: Form, command: str, runs: Path, out: 
     with atomic(out / "configs") as folder:
         folder.mkdir()
         for name in names:
-            shutil.copyfile(runs / name / "config.yaml", folder / f"{name.replace('/', '_')}.yaml")
+            config = OmegaConf.load(runs / name / "config.yaml")
+            del config.run.root  # a folder of the machine that trained
+            OmegaConf.save(config, folder / f"{name.replace('/', '_')}.yaml")
     if table.rows:
         _draw(table, form, out / "ablation.png")
     with atomic(out / "README.md") as temporary:
@@ -117,7 +119,7 @@ def _page(table: Table, form: Form, command: str, facts: list[dict[str, Any]]) -
             for fact in facts
         ],
     )  # fmt: skip
-    yield "\n`configs/` holds the configuration of every run, as `lumosx train` wrote it."
+    yield "\n`configs/` holds the configuration of every run, as `lumosx train` wrote it but for `run.root`."
 
 
 def _sentence_case(text: str) -> str:

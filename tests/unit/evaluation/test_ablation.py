@@ -166,11 +166,12 @@ def test_the_report_says_what_was_cut_and_where_the_numbers_come_from(tmp_path) 
             '{"step": 40, "loss": 0.5, "seconds_per_step": 90.0, "samples_seen": 320}\n'
         )
         (run / "machine.json").write_text('{"processor": "abacus", "threads": 1, "torch": "x", "device": "cpu"}')
-        (run / "config.yaml").write_text(f"run: {{name: {name}}}\n")
+        (run / "config.yaml").write_text(f"run:\n  root: {tmp_path}\n  name: {name}\n")
     write_report(found, FORM, "lumosx bench ablation --form mine", tmp_path / "runs", tmp_path / "out")
     page = (tmp_path / "out" / "README.md").read_text()
     assert "Readings that a test made up" in page and "--form mine" in page
     assert "| seed-0/none | 40 | 320 | 0.500 | 1.00 | abacus, cpu |" in page
     assert "R2PE puts more attributes on their owners; placed captions: **yes**, +0.200" in page
     assert {path.name for path in (tmp_path / "out" / "configs").iterdir()} >= {"seed-0_none.yaml", "base.yaml"}
+    assert (tmp_path / "out" / "configs" / "base.yaml").read_text() == "run:\n  name: base\n"  # no folder of a machine
     assert (tmp_path / "out" / "ablation.png").read_bytes()[:4] == b"\x89PNG"
