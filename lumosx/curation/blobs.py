@@ -1,7 +1,6 @@
 """Files named by what is in them: written once, never changed, and the same from whoever writes them."""
 
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from lumosx.files import atomic, clear_leftovers
+from lumosx.vision.places import library
 
 FOLDER = "blobs"
 
@@ -29,10 +29,12 @@ class Blobs:
         return name
 
     def put_picture(self, picture: np.ndarray) -> str:
-        """Stores uint8 [H, W, 3] RGB or [H, W, 4] RGBA as PNG, exactly."""
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "PNG", compress_level=1)  # 6, its default, takes four times as long
-        return self.put(buffer.getvalue(), ".png")
+        """Stores uint8 [H, W], [H, W, 3] RGB or [H, W, 4] RGBA as PNG, exactly."""
+        cv2 = library("cv2", "'lumosx[curate]'")  # takes a third of Pillow's time at its fastest
+        if picture.ndim == 3:
+            picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+        _, data = cv2.imencode(".png", picture)
+        return self.put(data.tobytes(), ".png")
 
     def tidy(self) -> None:
         """Removes what a kill left. Nobody else may be writing."""
@@ -43,6 +45,6 @@ class Blobs:
         return (self.root / name).read_bytes()
 
     def picture(self, name: str) -> np.ndarray:
-        """A stored picture, uint8 [H, W, 3] or [H, W, 4]."""
+        """A stored picture, uint8 [H, W], [H, W, 3] or [H, W, 4]."""
         with Image.open(self.root / name) as image:
             return np.asarray(image)

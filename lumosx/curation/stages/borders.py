@@ -103,8 +103,10 @@ class BorderCrop(Stage[Borders]):
         colour = np.median(np.concatenate([low[:1], high[:1]]), axis=(0, 1))
         if np.ptp(colour) > TINT:
             return 0
-        darkest, lightest = (np.clip(colour + step, 0, 255).astype(np.uint8) for step in (-self.noise, self.noise))
-        off = ((low < darkest) | (high > lightest)).any(axis=2).mean(axis=1) > self.strange
+        cv2 = library("cv2", "'lumosx[curate]'")  # a tenth of numpy's time
+        darkest, lightest = (np.clip(np.floor(colour) + step, 0, 255) for step in (-self.noise, self.noise))
+        plain = cv2.inRange(low, darkest, np.full(3, 255.0)) & cv2.inRange(high, np.zeros(3), lightest)
+        off = (plain == 0).mean(axis=1) > self.strange
         return int(off.argmax()) if off.any() else len(off)
 
 
