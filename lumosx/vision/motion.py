@@ -88,7 +88,7 @@ class FlowInterpolator:
     """
 
     def __init__(self, flow: Flow) -> None:
-        self._cv2 = library("cv2", "'lumosx[bench]'")
+        library("cv2", "'lumosx[bench]'")
         self._flow = flow
 
     @property
@@ -99,19 +99,16 @@ class FlowInterpolator:
     def between(self, first: Picture, second: Picture) -> Picture:
         """uint8 [H, W, 3]; the same whichever picture comes first."""
         quarter = (self._flow.flow(first, second) - self._flow.flow(second, first)) / 4
-        halves = self._warped(first, -quarter).astype(np.uint16) + self._warped(second, quarter)
+        halves = warped(first, -quarter).astype(np.uint16) + warped(second, quarter)
         return ((halves + 1) // 2).astype(np.uint8)
 
-    def _warped(self, picture: Picture, offset: np.ndarray) -> Picture:
-        """What is `offset` away from each pixel; beyond an edge, what is at the edge."""
-        down, right = np.indices(picture.shape[:2], np.float32)
-        return self._cv2.remap(
-            picture,
-            right + offset[..., 0],
-            down + offset[..., 1],
-            self._cv2.INTER_LINEAR,
-            borderMode=self._cv2.BORDER_REPLICATE,
-        )
+
+def warped(picture: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Of uint8 [H, W] or [H, W, 3], what is `offset` [H, W, 2] away from each pixel; beyond an edge, what is at it."""
+    cv2 = library("cv2", "'lumosx[bench]'")
+    down, right = np.indices(picture.shape[:2], np.float32)
+    places = right + offset[..., 0], down + offset[..., 1]
+    return cv2.remap(picture, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _padded(picture: Picture) -> Tensor:
