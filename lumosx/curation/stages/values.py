@@ -94,9 +94,10 @@ class People(Model):
 
 
 class Embedding(Model):
-    """The clip as a vector of length 1, by which near-duplicates are found, and how long it is."""
+    """The clip as a vector of length 1, by which near-duplicates are found, and how large and long it is."""
 
     vector: Vector
+    pixels: int
     frames: int
 
 

@@ -76,9 +76,9 @@ def test_quality_is_judged_before_aesthetics(tmp_path: Path) -> None:
     assert stage.judge(Scores(quality=3.5, aesthetic=2.0)) is None
 
 
-def embedding(*numbers: float, frames: int = 81) -> Embedding:
+def embedding(*numbers: float, frames: int = 81, pixels: int = 100) -> Embedding:
     vector = np.array(numbers, np.float32)
-    return Embedding(vector=Vector.of(vector / np.linalg.norm(vector)), frames=frames)
+    return Embedding(vector=Vector.of(vector / np.linalg.norm(vector)), pixels=pixels, frames=frames)
 
 
 def test_of_what_is_alike_directly_or_through_others_the_longest_stays() -> None:
@@ -92,6 +92,8 @@ def test_of_what_is_alike_directly_or_through_others_the_longest_stays() -> None
     assert rejected.keys() == {"a", "c"}
     assert {r.text for r in rejected.values()} == {"shows the same as b"}
     assert rejected["a"].value == pytest.approx(0.9285, abs=1e-3)
+    larger = values | {"c": embedding(1, 0.9, 0, pixels=200)}  # shorter than b, but of a larger picture
+    assert NearDuplicates(embedder=None, alike=0.9).judge_all(larger).keys() == {"a", "b"}
     assert NearDuplicates(embedder=None, alike=0.95).judge_all(values) == {}
     assert NearDuplicates(embedder=None).judge_all({"a": values["a"]}) == {}
     assert NearDuplicates(embedder=None).judge_all({}) == {}
