@@ -4,80 +4,15 @@ their mouths."""
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import (
-    CLIPConfig,
-    GenerationConfig,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2Tokenizer,
-    Qwen2VLImageProcessorPil,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-)
-from transformers.convert_slow_tokenizer import bytes_to_unicode
+from tiny_qwen import IMAGE, KINDS, TEMPLATE, pictures, processor, save, tiny, tokenizer
+from transformers import CLIPConfig, Qwen2_5_VLConfig, Qwen3VLConfig
 
 from lumosx.errors import InputError
 from lumosx.vision import Question
 from lumosx.vision.talk import QwenVl
-
-SPECIAL = ("endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad")
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{% for part in message.content %}"
-    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
-    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-TEXT = {
-    "vocab_size": 263, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-    "num_key_value_heads": 1, "bos_token_id": None, "eos_token_id": 258,
-}  # fmt: skip
-ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
-TOKENS = {"image_token_id": 261, "video_token_id": 262, "vision_start_token_id": 259, "vision_end_token_id": 260}
-
-
-def tokenizer() -> Qwen2Tokenizer:
-    """A token a byte, then the special ones from 256 on."""
-    letters = {letter: number for number, letter in enumerate(bytes_to_unicode().values())}
-    words = [f"<|{name}|>" for name in SPECIAL]
-    made = Qwen2Tokenizer(vocab=letters | {words[0]: 256}, merges=[], additional_special_tokens=words[1:])
-    assert made.convert_tokens_to_ids(words) == list(range(256, 263))
-    made.chat_template = TEMPLATE
-    return made
-
-
-def tiny(kind: str) -> torch.nn.Module:
-    torch.manual_seed(0)
-    if kind == "qwen2_5_vl":
-        vision = {"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
-                  "fullatt_block_indexes": [1]}  # fmt: skip
-        config = Qwen2_5_VLConfig(text_config=TEXT | {"rope_parameters": ROPE}, vision_config=vision, **TOKENS)
-        return Qwen2_5_VLForConditionalGeneration(config)
-    vision = {"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
-              "patch_size": 14, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}  # fmt: skip
-    text = TEXT | {"head_dim": 8, "rope_parameters": ROPE | {"mrope_interleaved": True}}
-    return Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **TOKENS))
-
-
-def save(kind: str, folder: Path, ends: int = 258) -> Path:
-    """A repository whose own settings would sample and punish repetition."""
-    model = tiny(kind)
-    torch.nn.init.normal_(model.lm_head.weight)  # else all tokens are about as likely
-    model.generation_config = GenerationConfig(
-        do_sample=True, temperature=2.0, repetition_penalty=50.0, eos_token_id=[ends, 256], pad_token_id=256
-    )
-    model.save_pretrained(folder)
-    Qwen2VLImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 84 * 84}).save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
-    return folder
-
-
-def pictures() -> list[np.ndarray]:
-    """One of 84 x 56 pixels, which is 6 x 4 patches and 6 tokens, and one of 28 x 28, a single token."""
-    noise = np.random.default_rng(0)
-    return [noise.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in ((56, 84), (28, 28))]
 
 
 def written(prompt: str) -> str:
@@ -86,7 +21,7 @@ def written(prompt: str) -> str:
     return f"<|im_start|>user\n{shown}{prompt}<|im_end|>\n<|im_start|>assistant\n"
 
 
-@pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
+@pytest.fixture(scope="module", params=KINDS)
 def kind(request) -> str:
     return request.param
 
@@ -98,14 +33,13 @@ def folder(kind, tmp_path_factory) -> Path:
 
 def greedy(model: torch.nn.Module, prompt: str, count: int) -> list[int]:
     """The likeliest tokens one after the other, each by a pass over all before it."""
-    processor = Qwen2VLImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 84 * 84})
-    seen = processor([Image.fromarray(picture) for picture in pictures()], return_tensors="pt")
+    seen = processor()([Image.fromarray(picture) for picture in pictures()], return_tensors="pt")
     ids = tokenizer()(written(prompt)).input_ids
     start = len(ids)
     for _ in range(count):
         tokens = torch.tensor([ids])
         with torch.no_grad():
-            output = model.eval()(input_ids=tokens, mm_token_type_ids=(tokens == 261).int(), use_cache=False, **seen)
+            output = model.eval()(input_ids=tokens, mm_token_type_ids=(tokens == IMAGE).int(), use_cache=False, **seen)
         ids.append(int(output.logits[0, -1].argmax()))
     return ids[start:]
 

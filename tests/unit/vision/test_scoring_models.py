@@ -16,74 +16,12 @@ import pytest
 import q_align_server
 import torch
 from PIL import Image
-from transformers import (
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2Tokenizer,
-    Qwen2VLImageProcessorPil,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-)
-from transformers.convert_slow_tokenizer import bytes_to_unicode
+from tiny_qwen import IMAGE, KINDS, LETTERS, LEVELS, pictures, processor, save, tiny, tokenizer
 
 from lumosx.curation.models import MODELS, REGISTRY
 from lumosx.errors import InputError, TransientError
 from lumosx.vision.scoring import QAlign
 from lumosx.vision.talk import QwenVl
-
-SPECIAL = ("im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad")  # from 262 on
-IMAGE = 266
-LETTERS = "egfpb"  # the first of the levels, best first; a space and each of them is a token, from 257 on
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{% for part in message.content %}"
-    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
-    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-TEXT = {
-    "vocab_size": 268, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-    "num_key_value_heads": 1, "bos_token_id": None, "eos_token_id": 263,
-}  # fmt: skip
-ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
-TOKENS = {"image_token_id": IMAGE, "video_token_id": 267, "vision_start_token_id": 264, "vision_end_token_id": 265}
-VISION = {"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
-SIZE = {"shortest_edge": 28 * 28, "longest_edge": 84 * 84}
-
-
-def tokenizer(letters: str = LETTERS) -> Qwen2Tokenizer:
-    """A token a byte, and a space is one with each of these letters."""
-    vocab = {letter: number for number, letter in enumerate([*bytes_to_unicode().values(), "<|endoftext|>"])}
-    vocab |= {f"Ġ{letter}": 257 + number for number, letter in enumerate(LETTERS)}
-    words = [f"<|{name}|>" for name in SPECIAL]
-    made = Qwen2Tokenizer(vocab=vocab, merges=[("Ġ", letter) for letter in letters], additional_special_tokens=words)
-    made.chat_template = TEMPLATE
-    return made
-
-
-def tiny(kind: str) -> torch.nn.Module:
-    torch.manual_seed(0)
-    if kind == "qwen2_5_vl":
-        text = TEXT | {"rope_parameters": ROPE}
-        config = Qwen2_5_VLConfig(text_config=text, vision_config=VISION | {"fullatt_block_indexes": [1]}, **TOKENS)
-        model = Qwen2_5_VLForConditionalGeneration(config)
-    else:
-        text = TEXT | {"head_dim": 8, "rope_parameters": ROPE | {"mrope_interleaved": True}}
-        vision = VISION | {"patch_size": 14, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
-        model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **TOKENS))
-    torch.nn.init.normal_(model.lm_head.weight)  # else all tokens are about as likely
-    return model.eval()
-
-
-def save(kind: str, folder: Path, letters: str = LETTERS) -> Path:
-    tiny(kind).save_pretrained(folder)
-    Qwen2VLImageProcessorPil(size=SIZE).save_pretrained(folder)
-    tokenizer(letters).save_pretrained(folder)
-    return folder
-
-
-def pictures() -> list[np.ndarray]:
-    """One of 84 x 56 pixels, which is 6 x 4 patches and 6 tokens, and one of 28 x 28, a single token."""
-    noise = np.random.default_rng(0)
-    return [noise.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in ((56, 84), (28, 28))]
 
 
 def by_hand(model: torch.nn.Module, picture: np.ndarray, tokens: int, aspect: str) -> float:
@@ -92,17 +30,17 @@ def by_hand(model: torch.nn.Module, picture: np.ndarray, tokens: int, aspect: st
         f"<|im_start|>user\n<|vision_start|>{'<|image_pad|>' * tokens}<|vision_end|>"
         f"How would you rate the {aspect} of this image?<|im_end|>\n<|im_start|>assistant\nThe {aspect} of the image is"
     )
-    ids = torch.tensor([tokenizer()(text).input_ids])
-    seen = Qwen2VLImageProcessorPil(size=SIZE)([Image.fromarray(picture)], return_tensors="pt")
+    ids = torch.tensor([tokenizer(LETTERS)(text).input_ids])
+    seen = processor()([Image.fromarray(picture)], return_tensors="pt")
     with torch.no_grad():
         logits = model(input_ids=ids, mm_token_type_ids=(ids == IMAGE).int(), use_cache=False, **seen).logits[0, -1]
-    weights = [math.exp(float(logits[token])) for token in range(257, 262)]
+    weights = [math.exp(float(logits[token])) for token in LEVELS]
     return sum(weight * worth for weight, worth in zip(weights, (5, 4, 3, 2, 1), strict=True)) / sum(weights)
 
 
-@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_the_mean_worth_of_the_levels(kind, tmp_path):
-    model, scorer, (large, small) = tiny(kind), QwenVl(save(kind, tmp_path)), pictures()
+    model, scorer, (large, small) = tiny(kind), QwenVl(save(kind, tmp_path, LETTERS)), pictures()
     expected = [
         [by_hand(model, picture, tokens, aspect) for aspect in ("quality", "aesthetics")]
         for picture, tokens in ((large, 6), (small, 1))
@@ -114,7 +52,7 @@ def test_scores_are_the_mean_worth_of_the_levels(kind, tmp_path):
 
 def test_levels_that_begin_alike_cannot_be_told_apart(tmp_path):
     scorer = QwenVl(save("qwen2_5_vl", tmp_path, letters="eg"))
-    with pytest.raises(InputError, match=r"same token \(excellent 257, good 258, fair 220, poor 220, bad 220\)"):
+    with pytest.raises(InputError, match=r"same token \(excellent 263, good 264, fair 220, poor 220, bad 220\)"):
         scorer.score(pictures())
 
 
