@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from lumosx.vision import yolo
 from lumosx.vision.registry import Entry, Registry, hub
 
 FLUX = "FLUX.1 [dev] Non-Commercial License"
@@ -15,6 +16,7 @@ MODELS: dict[str, Entry] = {
     "sharpness": Entry(("scorer",), "vision.rules.Sharpness"),
     "q-align": Entry(("scorer",), "vision.scoring.QAlign", "", wants="the URL of scripts/q_align_server.py"),
     "rtdetr": hub("people", "vision.detection.RtDetrPeople", "PekingU/rtdetr_v2_r50vd"),
+    "yolo": Entry(("people",), "vision.yolo.YoloPeople", "", restricted=yolo.LICENCE),
     "people-by-faces": Entry(("people",), "vision.rules.PeopleByFaces"),
     "layout": Entry(("embedder",), "vision.rules.Layout"),
     "xclip": hub("embedder", "vision.videos.XClip", "microsoft/xclip-base-patch32"),
@@ -27,10 +29,13 @@ MODELS: dict[str, Entry] = {
     ),
     "qwen3-vl": hub("captioner tagger scorer", "vision.talk.QwenVl", "Qwen/Qwen3-VL-8B-Instruct"),
     "qwen2.5-vl": hub("captioner tagger scorer", "vision.talk.QwenVl", "Qwen/Qwen2.5-VL-32B-Instruct"),
-    "server": Entry(("captioner", "tagger"), "vision.server.ChatServer", "", hub=True, wants="its URL (URL@MODEL)"),
+    "server": Entry(
+        ("captioner", "tagger"), "vision.server.ChatServer", "", hub=True, told=False, wants="its URL (URL@MODEL)"
+    ),
     "sidecar": Entry(("captioner", "tagger"), "vision.sidecar.Sidecar", "", wants="the folder of your files"),
     "dlib-hog": Entry(("faces",), "vision.faces.DlibFaces"),
     "dlib-mmod": Entry(("faces",), "vision.faces.DlibFaces", options={"mmod": True}),
+    "scrfd": Entry(("faces",), "vision.scrfd.ScrfdFaces", "", restricted=INSIGHTFACE),
     "dlib-resnet": Entry(("identities",), "vision.faces.DlibEncoder"),
     "arcface-r100": Entry(
         ("identities",),
@@ -48,6 +53,12 @@ MODELS: dict[str, Entry] = {
     "flux-fill": hub("inpainter", "vision.inpainting.FluxFill", "black-forest-labs/FLUX.1-Fill-dev", restricted=FLUX),
     "z-image": hub("inpainter", "vision.inpainting.ZImageInpaint", "Tongyi-MAI/Z-Image-Turbo"),
     "telea": Entry(("inpainter",), "vision.inpainting.Telea"),
+    "drawn-people": Entry(("people",), "vision.drawn.DrawnPeople"),
+    "drawn-faces": Entry(("faces",), "vision.drawn.DrawnFaces"),
+    "drawn-identity": Entry(("identities",), "vision.drawn.DrawnIdentity"),
+    "drawn-phrases": Entry(("phrases",), "vision.drawn.DrawnPhrases"),
+    "drawn-segmenter": Entry(("segmenter",), "vision.drawn.DrawnSegmenter"),
+    "drawn-talker": Entry(("captioner", "tagger"), "vision.drawn.DrawnTalker"),
 }
 
 

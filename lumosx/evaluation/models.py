@@ -16,6 +16,7 @@ from lumosx.vision import (
     TextPictureEncoder,
     TextReader,
     VideoEncoder,
+    yolo,
 )
 from lumosx.vision.registry import Entry, Registry, hub
 
@@ -61,10 +62,14 @@ def _arcface(name: str, licence: str, metric: str) -> Entry:
 MODELS: dict[str, Entry] = {
     "dlib-hog": Entry(("faces",), "vision.faces.DlibFaces"),
     "dlib-mmod": Entry(("faces",), "vision.faces.DlibFaces", options={"mmod": True}),
+    "scrfd": Entry(
+        ("faces",), "vision.scrfd.ScrfdFaces", "", restricted="non-commercial research only (InsightFace's)"
+    ),
     "dlib-resnet": Entry(("identities",), "vision.faces.DlibEncoder", metric="FaceSim-dlib"),
     "arcface-r100": _arcface("ArcFace r100 (glint360k)", "non-commercial research only (InsightFace's)", "ArcSim"),
     "curricularface": _arcface("CurricularFace IR-101", "non-commercial research only", "CurSim"),
     "rtdetr": hub("people", "vision.detection.RtDetrPeople", "PekingU/rtdetr_v2_r50vd"),
+    "yolo": Entry(("people",), "vision.yolo.YoloPeople", "", restricted=yolo.LICENCE),
     "regions": Entry(("phrases",), "vision.rules.Regions"),
     "owlv2": hub("phrases", "vision.detection.OwlDetector", "google/owlv2-base-patch16-ensemble"),
     "florence2": hub("phrases subjects", "vision.detection.FlorenceDetector", "florence-community/Florence-2-large-ft"),

@@ -107,10 +107,14 @@ class TextPictureEncoder(PictureEncoder, Protocol):
     def embed_text(self, texts: Sequence[str]) -> np.ndarray: ...
 
 
-class VideoEncoder(HasCard, Protocol):
-    """A clip's frames uint8 [F, H, W, 3] and a text, [D] each, in one space."""
+class ClipEmbedder(HasCard, Protocol):
+    """A clip's frames uint8 [F, H, W, 3] as a vector [D] of length 1."""
 
     def embed_video(self, frames: np.ndarray) -> np.ndarray: ...
+
+
+class VideoEncoder(ClipEmbedder, Protocol):
+    """A clip's frames and a text, [D] each, in one space."""
 
     def embed_text(self, text: str) -> np.ndarray: ...
 
@@ -159,8 +163,16 @@ class Question:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+class BadAnswer(RuntimeError):
+    """A model gave no answer, or one that breaks off. `text`: what there is of it."""
+
+    def __init__(self, message: str, text: str = "") -> None:
+        self.text = text
+        super().__init__(message)
+
+
 class Talker(HasCard, Protocol):
-    """Answers questions about pictures in words."""
+    """Answers questions about pictures in words. Raises BadAnswer where there is no whole answer."""
 
     def answer(self, question: Question) -> str: ...
 

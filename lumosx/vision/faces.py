@@ -5,7 +5,7 @@ on pictures for non-commercial use.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from lumosx.errors import InputError
 from lumosx.files import sha256_of
 from lumosx.vision import Box, Face, ModelCard, Picture, crop
+from lumosx.vision.networks import open_network
 from lumosx.vision.places import library
 
 EXTRA = "'lumosx[bench]'"
@@ -51,7 +52,7 @@ class DlibFaces:
             self._boxes = partial(self._by_network, self._dlib.cnn_face_detection_model_v1(str(network)))
         else:
             self.card = ModelCard("dlib HOG", "dlib-bin", self._dlib.__version__, "BSL-1.0", True)
-            self._boxes = partial(self._by_hog, self._dlib.get_frontal_face_detector())
+            self._boxes = partial(self._by_hog, _hog())
 
     def detect(self, picture: Picture) -> list[Face]:
         """The faces, the surest first, each with three known landmarks. A score of 1 is sure, of 0 doubtful; it is no
@@ -178,6 +179,12 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
+@lru_cache(maxsize=1)
+def _hog() -> Any:
+    """The HOG detector, which takes half a second to make: one for all that ask it in this process."""
+    return _libraries()[0].get_frontal_face_detector()
+
+
 def _libraries() -> tuple[Any, Any]:
     """dlib, and the package that says where its models lie."""
     return library("dlib", EXTRA), library("face_recognition_models", EXTRA)
@@ -185,15 +192,7 @@ def _libraries() -> tuple[Any, Any]:
 
 def _session(path: Path, name: str, device: str) -> Any:
     """The network of a file, of which inputs and outputs are as they should be."""
-    onnxruntime = library("onnxruntime", EXTRA)
-    if not path.is_file():
-        raise InputError(f"{name}: {path}: no such file; it should be the network in ONNX format")
-    wanted = ["CUDAExecutionProvider"] * device.startswith("cuda") + ["CPUExecutionProvider"]
-    providers = [provider for provider in wanted if provider in onnxruntime.get_available_providers()]
-    try:
-        session = onnxruntime.InferenceSession(path, providers=providers)
-    except Exception as error:  # the library's errors have no class of their own in common
-        raise InputError(f"{name}: {path}: not a network in ONNX format: {error}") from error
+    session = open_network(path, name, device)
     shapes = [f"{i.type} {i.shape}" for i in session.get_inputs()]
     batch, *sides = session.get_inputs()[0].shape if len(shapes) == 1 else [None]
     several = isinstance(batch, int) and batch != 1

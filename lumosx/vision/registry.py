@@ -1,8 +1,10 @@
 """Models by name, and profiles: which model does what in a run of benchmark or curation.
 
 A profile is a YAML file, as in `configs/bench`, with models for roles. A model is NAME, or NAME:WEIGHTS, where WEIGHTS
-is a file, a folder, or OWNER/NAME of the hub with @REVISION after it if wanted. Whatever forbids commercial use or runs
-code of others is used only when it is allowed by name.
+is a file, a folder, or OWNER/NAME of the hub with @REVISION after it if wanted.
+
+Whatever forbids commercial use, demands the source of what uses it (AGPL) or runs code of others is used only when it
+is allowed by name. Of most models the name is enough to know that, of others the card of the chosen weights says it.
 """
 
 import importlib
@@ -18,6 +20,7 @@ from yaml import YAMLError
 from lumosx.errors import InputError
 from lumosx.paths import configs_dir
 from lumosx.scene.messages import nearest
+from lumosx.vision import ModelCard
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Entry:
 
     adapter: module and class below `lumosx`. weights: where they lie unless told; "" if the user must tell, which is
     what `wants` asks for; None if it has none or its wheel holds them. hub: whether they have revisions. restricted:
-    why it is used only when allowed by name. metric: the one that it alone gives, so that no score bears a name that is
-    not its own.
+    why it is used only when allowed by name. told: whether its card knows the licence of its weights; False: the user
+    has to. metric: the one that it alone gives, so that no score bears a name that is not its own.
     """
 
     roles: tuple[str, ...]
@@ -36,6 +39,7 @@ class Entry:
     hub: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     restricted: str | None = None
+    told: bool = True
     wants: str = "the file of its weights"
     metric: str | None = None
 
@@ -115,14 +119,15 @@ class Registry:
 
         Raises:
             InputError: with all that is wrong: a model that there is not or that cannot fill its role, one that is not
-                allowed, weights that are not there, a library that is not installed.
+                allowed, weights that are not there or not for commercial use, a library that is not installed.
         """
         chosen = {place: Choice.parse(text) for place, text in self._places(profile).items()}
         problems = [f"allow: {_unknown('model', name, self.models)}" for name in allow if name not in self.models]
         missing = [role for role in self.needed if not getattr(profile, role)]
         problems += [f"{role}: a run needs it; choose {self._able(role)}" for role in missing]
         problems += [f"{place}: {text}" for place, choice in chosen.items() for text in self._problems(place, choice)]
-        problems += self._refusals(chosen.values(), allow)
+        known = [choice.model for choice in chosen.values() if choice.model in self.models]
+        problems += _refusals(((name, self.models[name].restricted) for name in known), allow)
         _raise_all(problems)
 
         made: dict[Choice, Any] = {}
@@ -131,6 +136,8 @@ class Registry:
                 made[choice] = _make(self.models[choice.model], choice, device)
             except InputError as error:
                 problems.append(f"{', '.join(place for place, c in chosen.items() if c == choice)}: {error}")
+        cards = [(choice.model, model.card) for choice, model in made.items() if self.models[choice.model].told]
+        problems += _refusals(((name, _forbids(card)) for name, card in cards), allow)
         _raise_all(problems)
         return {place: made[choice] for place, choice in chosen.items()}
 
@@ -183,13 +190,6 @@ class Registry:
         if owner != choice.model:
             yield f"{metric} is what {owner} gives; call the score of {choice.model} something else"
 
-    def _refusals(self, choices: Iterable[Choice], allow: Collection[str]) -> list[str]:
-        """What has to be allowed by name and is not."""
-        names = [choice.model for choice in choices if choice.model in self.models and choice.model not in allow]
-        refused = {name: self.models[name].restricted for name in names if self.models[name].restricted}
-        lines = [f"  {name}: {why}; --allow {name}" for name, why in refused.items()]
-        return ["models that are used only when each is allowed by name:", *lines] if lines else []
-
     def _candidates(self, role: str) -> list[str]:
         """The names of what can fill a role."""
         return [name for name, entry in self.models.items() if role in entry.roles]
@@ -205,6 +205,17 @@ def _make(entry: Entry, choice: Choice, device: str) -> Any:
         return adapter(**entry.options)
     revision = {"revision": choice.revision} if choice.revision else {}
     return adapter(choice.weights or entry.weights, device=device, **revision, **entry.options)
+
+
+def _refusals(restricted: Iterable[tuple[str, str | None]], allow: Collection[str]) -> list[str]:
+    """What has to be allowed by name and is not, of names of models with what restricts each, if anything does."""
+    lines = [f"  {name}: {why}; --allow {name}" for name, why in restricted if why and name not in allow]
+    return ["models that are used only when each is allowed by name:", *dict.fromkeys(lines)] if lines else []
+
+
+def _forbids(card: ModelCard) -> str | None:
+    """What a card has against commercial use."""
+    return None if card.commercial else f"{card.licence} ({card.source})"
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

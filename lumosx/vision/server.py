@@ -11,7 +11,7 @@ import httpx
 from PIL import Image
 
 from lumosx.errors import InputError, TransientError
-from lumosx.vision import ModelCard, Picture, Question
+from lumosx.vision import BadAnswer, ModelCard, Picture, Question
 
 BUSY = (408, 429)  # answers that ask for patience; those from 500 on do so as well
 CONNECT = 10.0  # seconds until a server must have taken a connection
@@ -128,7 +128,7 @@ class ChatServer(JsonServer):
         Raises:
             TransientError: the server was down, busy or broken in all tries.
             InputError: it refuses the question, or is no server of this kind; with the address and its message.
-            RuntimeError: the model gave no answer, or one that did not end within the tokens that it may have.
+            BadAnswer: the model gave no answer, or one that did not end within the tokens that it may have.
         """
         shown = [{"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in question.pictures]
         body: dict[str, Any] = {
@@ -148,9 +148,9 @@ class ChatServer(JsonServer):
         except (LookupError, TypeError, AttributeError) as error:
             raise InputError(f"{self._url}/chat/completions: answers without choices: {str(given)[:200]}") from error
         if not isinstance(text, str):
-            raise RuntimeError(f"{self._model} gave no answer ({end}): {str(choice)[:200]}")
+            raise BadAnswer(f"{self._model} gave no answer ({end}): {str(choice)[:200]}")
         if end == "length":
-            raise RuntimeError(f"the answer did not end within {self._tokens} tokens: ...{text[-80:]!r}")
+            raise BadAnswer(f"the answer did not end within {self._tokens} tokens: ...{text[-80:]!r}", text)
         return text.strip()
 
 

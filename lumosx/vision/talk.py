@@ -24,7 +24,7 @@ from transformers import (
 
 from lumosx.completeness import expect_none_missing
 from lumosx.errors import InputError
-from lumosx.vision import ModelCard, Picture, Question
+from lumosx.vision import BadAnswer, ModelCard, Picture, Question
 from lumosx.vision.places import Place, find, load_image_processor, load_part
 
 # By model type: class and name.
@@ -78,13 +78,13 @@ class QwenVl:
 
         Raises:
             InputError: the network cannot be read.
-            RuntimeError: the answer did not end within the tokens that it may have.
+            BadAnswer: the answer did not end within the tokens that it may have.
         """
         asked = self._prepared(question.pictures, question.prompt)
         given = self._model.generate(**asked)[0, asked["input_ids"].shape[1] :]
         text = self._processor.decode(given, skip_special_tokens=True).strip()
         if int(given[-1]) not in self._ends:
-            raise RuntimeError(f"the answer did not end within {self._tokens} tokens: ...{text[-80:]!r}")
+            raise BadAnswer(f"the answer did not end within {self._tokens} tokens: ...{text[-80:]!r}", text)
         return text
 
     @torch.inference_mode()

@@ -28,8 +28,9 @@ def tracked(folder: str) -> set[str]:
 def test_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert tracked("lumosx") <= names
-    data = tracked("configs") | tracked("checkpoints/lumosx-tiny")
+    data = tracked("configs") | tracked("checkpoints/lumosx-tiny") | tracked("checkpoints/playground-eyes")
     assert "checkpoints/lumosx-tiny/model_index.json" in data
+    assert "checkpoints/playground-eyes/model.safetensors" in data
     assert "configs/scenes/two_friends/scene.yaml" in data
     assert {f"lumosx/_data/{name}" for name in data} <= names
 
@@ -45,11 +46,12 @@ def test_unpacked_wheel_finds_its_data_from_anywhere(wheel: Path, tmp_path: Path
     zipfile.ZipFile(wheel).extractall(site)
     code = (
         "from lumosx.paths import checkpoint_path, configs_dir;"
-        "print(checkpoint_path('checkpoints/lumosx-tiny')); print(configs_dir())"
+        "print(checkpoint_path('checkpoints/lumosx-tiny')); print(configs_dir());"
+        "from lumosx.paths import shipped; print(shipped('checkpoints/playground-eyes'))"
     )
     env = {"PYTHONPATH": str(site)}
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     data = site / "lumosx" / "_data"
-    expected = [str(data / "checkpoints" / "lumosx-tiny"), str(data / "configs")]
+    expected = [str(data / name) for name in ("checkpoints/lumosx-tiny", "configs", "checkpoints/playground-eyes")]
     assert result.stdout.splitlines() == expected, result.stderr

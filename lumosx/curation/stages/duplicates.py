@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import ClassVar
 
 import numpy as np
@@ -13,15 +14,18 @@ from lumosx.curation.stage import Look, Rejected, Stage, Vector, model, threshol
 from lumosx.curation.stages.subtitles import SubtitleText
 from lumosx.curation.stages.technical import Technical
 from lumosx.curation.stages.values import Embedding
-from lumosx.vision import VideoEncoder
+from lumosx.vision import ClipEmbedder
 
-BLOCK = 4096  # clips that are compared with all others at a time
+BLOCK = 512  # clips that are compared with as many others at a time: the memory grows with its square
+GRID = 2.0**26  # see `_exact`
+SLACK = 1e-3  # more than float32 takes a cosine wrong
 
 
 @dataclass(frozen=True)
 class NearDuplicates(Stage[Embedding]):
     """Clips whose embeddings are alike form a cluster with all that they are alike to, directly or through others; of
-    each cluster the clip of the largest picture stays, among equals the longest, then the one whose id comes first.
+    each cluster the clip of the largest picture stays, among equals the longest, then the one whose id comes first. A
+    clip that is not alike to that one leaves for the clip by which it is linked to it, with the cosine of the two.
 
     embedder: of clips. frames: that it sees, evenly spread. alike: least cosine of two clips that show the same. The
     paper does not state its own; 0.95 keeps other takes of a scene apart and finds copies that were cut, compressed or
@@ -33,7 +37,7 @@ class NearDuplicates(Stage[Embedding]):
     gives: ClassVar = Embedding
     among_others: ClassVar[bool] = True
 
-    embedder: VideoEncoder = model("embedder")
+    embedder: ClipEmbedder = model("embedder")
     frames: int = 16
     alike: float = threshold(0.95)
 
@@ -50,26 +54,83 @@ class NearDuplicates(Stage[Embedding]):
         if len(ids) < 2:
             return {}
         vectors = np.stack([values[each].vector.array for each in ids])
-        rows, columns = _alike(vectors, self.alike)
-        _, cluster = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(ids), len(ids))))
-        kept: dict[int, int] = {}
-        sizes = [(-values[each].pixels, -values[each].frames, each) for each in ids]
-        for place in sorted(range(len(ids)), key=sizes.__getitem__):
-            kept.setdefault(int(cluster[place]), place)
-        return {
-            each: Rejected(
-                "duplicate",
-                f"shows the same as {ids[kept[int(cluster[place])]]}",
-                float(vectors[place] @ vectors[kept[int(cluster[place])]]),
-                self.alike,
-            )
-            for place, each in enumerate(ids)
-            if kept[int(cluster[place])] != place
-        }
+        cluster = _clusters(vectors, self.alike)
+        order = np.argsort(cluster, kind="stable")
+        rejected: dict[str, Rejected] = {}
+        for members in np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1):
+            kept = min(members, key=lambda place: (-values[ids[place]].pixels, -values[ids[place]].frames, place))
+            for place, (link, cosine) in _links(vectors, kept, members[members != kept], self.alike).items():
+                text = f"shows the same as {ids[link]}"
+                text += f", and through others as {ids[kept]}" if link != kept else ""
+                rejected[ids[place]] = Rejected("duplicate", text, cosine, self.alike)
+        return rejected
 
 
-def _alike(vectors: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+def _clusters(vectors: np.ndarray, least: float) -> np.ndarray:
+    """For each of n vectors the first place of its cluster [n], in memory for n numbers and the pairs of a block."""
+    first = np.arange(len(vectors))  # an earlier place of the cluster, or its own
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(vectors), BLOCK)]
+    for some, others in combinations_with_replacement(blocks, 2):
+        rows, columns = _alike(vectors[some], vectors[others], least)
+        if not len(rows):
+            continue
+        for block in (some, others):
+            first[block] = _roots(first, first[block])
+        pairs = np.stack([first[some][rows], first[others][columns]])
+        pairs = pairs[:, pairs[0] != pairs[1]]
+        if pairs.size:
+            ends, numbers = np.unique(pairs, return_inverse=True)
+            links = coo_array((np.ones(pairs.shape[1]), tuple(numbers.reshape(2, -1))), shape=(len(ends), len(ends)))
+            _, joined = connected_components(links, directed=False)
+            first[ends] = ends[np.unique(joined, return_index=True)[1]][joined]  # the least, as ends ascend
+    return _roots(first, first)
+
+
+def _roots(first: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Where it ends to go from places to earlier ones."""
+    while (first[places] != places).any():
+        places = first[places]
+    return places
+
+
+def _alike(some: np.ndarray, others: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the pairs whose cosine is at least `least`."""
-    pairs = [np.nonzero(vectors[start : start + BLOCK] @ vectors.T >= least) for start in range(0, len(vectors), BLOCK)]
-    rows = [found[0] + number * BLOCK for number, found in enumerate(pairs)]
-    return np.concatenate(rows), np.concatenate([found[1] for found in pairs])
+    near = some @ others.T >= least - SLACK
+    rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))  # of most blocks none
+    found = np.nonzero(_exact(some[rows]) @ _exact(others[columns]).T >= least)
+    return rows[found[0]], columns[found[1]]
+
+
+def _links(vectors: np.ndarray, kept: int, others: np.ndarray, least: float) -> dict[int, tuple[int, float]]:
+    """How the others of a cluster are linked to the one that is kept, each by as few as there can be: of each the most
+    alike of those who are one link nearer to it, and their cosine."""
+    links: dict[int, tuple[int, float]] = {}
+    nearer = np.array([kept])
+    while len(others):
+        cosines, places = _nearest(vectors, others, nearer)
+        near = cosines >= least
+        for place, link, cosine in zip(others[near], places[near], cosines[near], strict=True):
+            links[int(place)] = int(link), float(cosine)
+        nearer, others = others[near], others[~near]
+    return links
+
+
+def _nearest(vectors: np.ndarray, some: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cosine of each of some places with the most alike of others, and which that is, of several the first."""
+    cosines, places = np.full(len(some), -np.inf), np.zeros(len(some), int)
+    for row in range(0, len(some), BLOCK):
+        mine = slice(row, row + BLOCK)
+        for start in range(0, len(others), BLOCK):
+            block = others[start : start + BLOCK]
+            found = _exact(vectors[some[mine]]) @ _exact(vectors[block]).T
+            best = found.max(1)
+            better = best > cosines[mine]
+            places[mine][better] = block[found.argmax(1)[better]]
+            cosines[mine][better] = best[better]
+    return cosines, places
+
+
+def _exact(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of length 1 in multiples of 2^-26. float64 holds all sums of their products exactly, so that a cosine is
+    the same in whatever order and by whatever blocks it is summed, and less than 1e-6 off."""
+    return np.rint(vectors.astype(np.float64) * GRID) / GRID

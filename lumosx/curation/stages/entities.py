@@ -22,7 +22,7 @@ from lumosx.curation.stages.technical import Technical
 from lumosx.curation.stages.values import Chars, Entities, People, Phrase, Subject
 from lumosx.records import Model
 from lumosx.scene.mentions import find_phrase
-from lumosx.vision import Question, Talker
+from lumosx.vision import BadAnswer, Question, Talker
 
 MOST_ATTRIBUTES = 3  # of a person
 SHOWN = 3  # problems that an error tells
@@ -30,10 +30,11 @@ PUNCTUATION = ' .,;:!?"“”'  # that an answer may have copied with its words
 
 
 class InvalidAnswer(Exception):
-    """A model's answer breaks the rules. `problems` says how; the message is the first of them."""
+    """A model's answer breaks the rules, or breaks off. `problems` says how; the message is the first of them. `text`
+    is the answer."""
 
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
+    def __init__(self, problems: list[str], text: str = "") -> None:
+        self.problems, self.text = problems, text
         super().__init__("; ".join(problems[:SHOWN]))
 
 
@@ -66,8 +67,8 @@ class Matching(Stage[Entities]):
 
     The key frame that shows most people is asked about, of several the one nearest to the middle. An answer is accepted
     if every phrase occurs in the caption as whole words (section A.4), no two phrases share words, so that an attribute
-    has one owner, a person has at most three attributes, and every box is one person's. If it is not, the model is told
-    what is wrong, once.
+    has one owner, a person has at most three attributes, and every box is one person's. If it is not, or breaks off,
+    the model is told what is wrong, once.
 
     tagger: answers in JSON. prompt, repair: files of `prompts`, or paths. all_named: whether a clip leaves in whose
     shown frame somebody is whom the caption does not name: such a person would be trained as a part of somebody else's
@@ -88,7 +89,7 @@ class Matching(Stage[Entities]):
         return super().identity() | {"prompt": stamp(self.prompt), "repair": stamp(self.repair)}
 
     def measure(self, look: Look) -> Entities:
-        """Asks, and once more if the answer breaks a rule.
+        """Asks, and once more if the answer breaks a rule or breaks off.
 
         Raises:
             InvalidAnswer: so does the second answer.
@@ -101,17 +102,21 @@ class Matching(Stage[Entities]):
         clip = look.clip
         facts = {"source": clip.source.name, "start": clip.start, "end": clip.end, "caption": caption, "boxes": boxes}
 
-        def ask(prompt: str) -> str:
-            return self.tagger.answer(Question([draw(picture, boxes)], prompt, Answer.model_json_schema(), facts))
+        def ask(prompt: str) -> Entities:
+            question = Question([draw(picture, boxes)], prompt, Answer.model_json_schema(), facts)
+            try:
+                answer = self.tagger.answer(question)
+            except BadAnswer as error:
+                raise InvalidAnswer([str(error)], error.text) from error
+            return accepted(answer, caption, shown, len(boxes))
 
         prompt = fill(self.prompt, boxes=stated, caption=caption)
-        answer = ask(prompt)
         try:
-            return accepted(answer, caption, shown, len(boxes))
+            return ask(prompt)
         except InvalidAnswer as wrong:
             problems = "\n".join(f"- {problem}" for problem in wrong.problems)
-        again = ask(fill(self.repair, question=prompt, answer=answer, problems=problems))
-        return accepted(again, caption, shown, len(boxes)).model_copy(update={"repaired": True})
+            repair = fill(self.repair, question=prompt, answer=wrong.text, problems=problems)
+        return ask(repair).model_copy(update={"repaired": True})
 
     def judge(self, value: Entities) -> Rejected | None:
         """Somebody must be named, and everybody unless `all_named` is off."""
@@ -134,7 +139,7 @@ def accepted(text: str, caption: str, shown: int, people: int) -> Entities:
     """What an answer says, in the order of boxes and of the caption.
 
     Args:
-        text: the answer, JSON, in a fence of ``` if it must be.
+        text: the answer, JSON, in a fence of ``` with words around it if it must be.
         caption: in which all words are found.
         shown: the key frame that was asked about.
         people: the number of boxes in it.
@@ -151,7 +156,7 @@ def accepted(text: str, caption: str, shown: int, people: int) -> Entities:
             problems.append(f"{label}: {error}")
     problems += _overlaps(places, caption)
     if problems:
-        raise InvalidAnswer(problems)
+        raise InvalidAnswer(problems, text)
 
     def phrases(*labels: str) -> list[Phrase]:
         spans = sorted(places[label] for label in labels)
@@ -199,11 +204,11 @@ def locate(words: str, quote: str, caption: str) -> Chars:
 
 
 def _parsed(text: str) -> Answer:
-    fenced = re.fullmatch(r"\s*```(?:json)?(.*)```\s*", text, re.DOTALL)
+    fenced = re.match(r"[^{]*?```(?:json)?(.*)```", text, re.DOTALL | re.IGNORECASE)
     try:
         return Answer.model_validate_json(fenced[1] if fenced else text)
     except ValidationError as error:
-        raise InvalidAnswer([_described(problem) for problem in error.errors(include_url=False)]) from None
+        raise InvalidAnswer([_described(problem) for problem in error.errors(include_url=False)], text) from None
 
 
 def _described(problem: Any) -> str:

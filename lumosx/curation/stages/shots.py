@@ -7,13 +7,14 @@ from typing import ClassVar
 
 from lumosx.curation import isolated
 from lumosx.curation.footage import FPS
-from lumosx.curation.scan import Scan, promised_seconds, scan
+from lumosx.curation.scan import AGAIN, Scan, promised_seconds, scan
 from lumosx.curation.stage import Look, Stage, threshold
 from lumosx.curation.stages.values import Shots
 
 FLOOR = 60.0  # seconds that reading may take, however short the video
 LONGEST = 24 * 3600.0  # seconds of a video, whatever its headers say
 TIE = 1e-6  # seconds
+SLOW = f"see whether its disk answers, and run again with --retry, or {AGAIN}"
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,15 @@ class ShotSplit(Stage[Shots]):
         """Raises InputError for what is no whole video, TimeoutError for one whose decoder hangs, and
         `isolated.Crashed` for one by which it crashes."""
         path = look.source.absolute()
-        minutes = min(isolated.call(promised_seconds, path, seconds=FLOOR), LONGEST) / 60
+        try:
+            minutes = min(isolated.call(promised_seconds, path, seconds=FLOOR), LONGEST) / 60
+        except TimeoutError as error:
+            raise TimeoutError(f"{path}: opening it {error}; {SLOW}") from error
         seconds = FLOOR + self.patience * minutes
         try:
             found = isolated.call(scan, path, self.change, self.ratio, seconds=seconds)
         except TimeoutError as error:
-            raise TimeoutError(f"{path}: reading it {error}; shots.patience gives more time") from error
+            raise TimeoutError(f"{path}: reading it {error}; {self._advice(seconds, minutes)}") from error
         lasts = found.times[-1] - found.times[0]
         return Shots(
             width=found.width,
@@ -54,6 +58,12 @@ class ShotSplit(Stage[Shots]):
             seconds=_end(found.times, len(found.times)),
             clips=[clip for shot in self._shots(found) for clip in self._clips(*shot)],
         )
+
+    def _advice(self, seconds: float, minutes: float) -> str:
+        """How to give a video twice the seconds: what failed is not read again unless that is asked for."""
+        if not minutes:
+            return f"{AGAIN}, with headers that say how long it is, and run again with --retry"
+        return f"`--set shots.patience={math.ceil((2 * seconds - FLOOR) / minutes)} --retry` gives it twice the time"
 
     def _shots(self, found: Scan) -> list[tuple[float, float]]:
         """Seconds from and up to, the margins left out; what is all margin is no shot."""

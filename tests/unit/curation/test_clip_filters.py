@@ -1,6 +1,8 @@
 """People, scores and near-duplicates: what is measured of key frames, and who leaves for it."""
 
+import tracemalloc
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from key_frames import entities, look_at, measured
 from lumosx.curation.blobs import Blobs
 from lumosx.curation.sources import Clip, Source
 from lumosx.curation.stage import Look, Vector
+from lumosx.curation.stages import duplicates
 from lumosx.curation.stages.duplicates import NearDuplicates
 from lumosx.curation.stages.people import PeopleCount
 from lumosx.curation.stages.scores import Quality
@@ -97,6 +100,80 @@ def test_of_what_is_alike_directly_or_through_others_the_longest_stays() -> None
     assert NearDuplicates(embedder=None, alike=0.95).judge_all(values) == {}
     assert NearDuplicates(embedder=None).judge_all({"a": values["a"]}) == {}
     assert NearDuplicates(embedder=None).judge_all({}) == {}
+
+
+def test_a_chain_of_slow_drift_names_the_next_link() -> None:
+    turned = {f"c{n}": embedding(np.cos(0.3 * n), np.sin(0.3 * n), pixels=200 if n == 0 else 100) for n in range(6)}
+    rejected = NearDuplicates(embedder=None).judge_all(turned)
+    others = [f"shows the same as c{n - 1}, and through others as c0" for n in range(2, 6)]
+    assert [rejected[f"c{n}"].text for n in range(1, 6)] == ["shows the same as c0", *others]
+    assert [each.value for each in rejected.values()] == pytest.approx([np.cos(0.3)] * 5)
+
+
+def steps_to(kept: str, alike: dict[str, set[str]]) -> dict[str, int]:
+    """How many links away every clip of a cluster is."""
+    steps, edge = {kept: 0}, {kept}
+    while edge:
+        edge = {near for each in edge for near in alike[each]} - steps.keys()
+        steps |= dict.fromkeys(edge, max(steps.values()) + 1)
+    return steps
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 62), st.integers(81, 83)), min_size=1, max_size=20),
+    st.integers(1, 5),
+    st.randoms(),
+)
+def test_clusters_are_those_of_all_pairs_in_whatever_order_and_blocks(clips, block: int, random) -> None:
+    """Clips are directions in tenths of a radian; alike are those that are two apart at most."""
+    values = {
+        f"{n:02d}": embedding(np.cos(at / 10), np.sin(at / 10), frames=frames) for n, (at, frames) in enumerate(clips)
+    }
+    stage, mixed = NearDuplicates(embedder=None, alike=float(np.cos(0.25))), list(values)
+    rejected = stage.judge_all(values)
+    random.shuffle(mixed)
+    with patch.object(duplicates, "BLOCK", block):
+        assert stage.judge_all({name: values[name] for name in mixed}) == rejected
+    vectors = {name: value.vector.array.astype(float) for name, value in values.items()}
+    cosine = {(a, b): float(vectors[a] @ vectors[b]) for a in values for b in values}
+    alike = {a: {b for b in values if cosine[a, b] >= stage.alike} for a in values}
+    left = set(values)
+    while left:
+        kept = min(left, key=lambda name: (-values[name].frames, name))  # of all that is left, so of its cluster
+        steps = steps_to(kept, alike)
+        left -= steps.keys()
+        assert kept not in rejected
+        for name, step in steps.items():
+            if step:
+                nearer = [other for other in alike[name] if steps[other] == step - 1]
+                link, _, through = rejected[name].text.removeprefix("shows the same as ").partition(", and through ")
+                assert link in nearer and through == (f"others as {kept}" if step > 1 else "")
+                assert rejected[name].value == pytest.approx(cosine[name, link], abs=1e-6)
+                assert cosine[name, link] == pytest.approx(max(cosine[name, other] for other in nearer), abs=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-1, 1))
+def test_a_cosine_is_the_same_in_whatever_order_it_is_summed(seed: int, scale: float) -> None:
+    random = np.random.default_rng(seed)
+    pair = random.normal(size=(2, 300)) * random.normal(size=300) ** 8
+    pair[1] += 10 * scale * pair[0]
+    pair = (pair / np.linalg.norm(pair, axis=1, keepdims=True)).astype(np.float32)
+    some, other = duplicates._exact(pair)
+    mixed = random.permutation(300)
+    assert some @ other == some[mixed] @ other[mixed] == sum((some * other)[mixed].tolist())
+    assert some @ other == pytest.approx(float(pair[0].astype(float) @ pair[1].astype(float)), abs=1e-6)
+
+
+def test_the_memory_does_not_grow_with_the_pairs() -> None:
+    """All clips are alike: 9 million pairs, of which a byte each would be more than is allowed."""
+    values = {f"{n:04d}": embedding(1, 0) for n in range(3000)}
+    with patch.object(duplicates, "BLOCK", 64):
+        tracemalloc.start()
+        rejected = NearDuplicates(embedder=None).judge_all(values)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 8e6
+    assert len(rejected) == 2999
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(81, 83)), min_size=1, max_size=12), st.randoms())

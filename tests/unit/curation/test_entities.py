@@ -22,7 +22,8 @@ from lumosx.curation.stages.entities import Answer, InvalidAnswer, Matching, acc
 from lumosx.curation.stages.people import PeopleCount
 from lumosx.curation.stages.technical import Technical
 from lumosx.curation.stages.values import Caption, Entities, Kept, People, Phrase, Seen
-from lumosx.vision import ModelCard, Question
+from lumosx.errors import TransientError
+from lumosx.vision import BadAnswer, ModelCard, Question
 
 CAPTION = "A woman in a blue coat waves to another woman with short hair, who holds a cup in a lush garden."
 
@@ -88,9 +89,20 @@ def test_phrases_are_in_the_order_of_the_caption():
     assert [phrase.text for phrase in found.objects] == ["cup", "pan", "knife"]
 
 
-@pytest.mark.parametrize("fence", ["```json\n{}\n```", "```{}```", "\n```\n{}```\n ", " {}\n"])
+@pytest.mark.parametrize(
+    "fence",
+    [
+        "```json\n{}\n```", "```{}```", "\n```\n{}```\n ", " {}\n", "Here is the JSON:\n```JSON\n{}\n```",
+        "```json\n{}\n```\nAll words {are} copied.",
+    ],
+)  # fmt: skip
 def test_fences_around_the_answer(fence):
     assert accepted(fence.replace("{}", json.dumps(GOOD)), CAPTION, 1, 2) == read_as(GOOD)
+
+
+def test_a_fence_inside_the_answer_is_none():
+    caption = "A man in a hat with ```md and ```json on it."
+    assert read_as(answer(somebody(1, said("man"), said("```md and ```json"))), caption).subjects[0].attributes[0].chars
 
 
 def test_letters_may_differ_in_case_and_the_captions_are_kept():
@@ -242,15 +254,18 @@ def test_the_frame_with_most_people_is_shown_the_middle_one_first(counts, shown)
 
 @dataclass
 class Script:
-    """A model that gives its answers one after the other, and keeps what it was asked."""
+    """A model that gives its answers one after the other, or raises them, and keeps what it was asked."""
 
-    answers: list[str]
+    answers: list[str | Exception]
     asked: list[Question] = field(default_factory=list)
     card: ModelCard = ModelCard("script", "tests", "1", "Apache-2.0", True)  # noqa: RUF009
 
     def answer(self, question: Question) -> str:
         self.asked.append(question)
-        return self.answers[len(self.asked) - 1]
+        told = self.answers[len(self.asked) - 1]
+        if isinstance(told, Exception):
+            raise told
+        return told
 
 
 BOXES = [(10.0, 20.0, 60.0, 100.0), (90.0, 10.0, 150.0, 110.0)]
@@ -301,6 +316,23 @@ def test_two_bad_answers_are_an_error_that_says_why(look):
     with pytest.raises(InvalidAnswer, match=r"objects\[0\]: 'mug' is not in the caption.*; objects\[2\]") as raised:
         Matching(model).measure(look)
     assert len(model.asked) == 2 and "dog" not in str(raised.value) and len(raised.value.problems) == 4
+
+
+def test_an_answer_that_breaks_off_is_corrected_once(look):
+    broken = BadAnswer("did not end within 7 tokens", '{"subjects": [')
+    model = Script([broken, json.dumps(GOOD)])
+    assert Matching(model).measure(look) == read_as(GOOD).model_copy(update={"repaired": True})
+    assert '{"subjects": [\n' in model.asked[1].prompt and "- did not end within 7 tokens\n" in model.asked[1].prompt
+    for answers in ([broken, broken], ["no JSON", broken]):
+        with pytest.raises(InvalidAnswer, match=r"^did not end within 7 tokens$"):
+            Matching(Script(answers)).measure(look)
+
+
+def test_other_errors_of_the_model_are_not_asked_about_again(look):
+    model = Script([TransientError("down"), json.dumps(GOOD)])
+    with pytest.raises(TransientError):
+        Matching(model).measure(look)
+    assert len(model.asked) == 1
 
 
 def test_a_value_survives_the_ledger(look):

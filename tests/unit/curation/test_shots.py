@@ -1,5 +1,6 @@
 """Where videos are cut, and which ones are no whole videos."""
 
+import re
 import subprocess
 import sys
 import wave
@@ -131,9 +132,38 @@ def test_what_hangs_is_told_by_its_name(tmp_path: Path, monkeypatch: pytest.Monk
         raise TimeoutError("took longer")
 
     monkeypatch.setattr(isolated, "call", hang)
-    with pytest.raises(TimeoutError, match=r"a\.mp4: reading it took longer; shots\.patience"):
-        split(save_video(tmp_path / "a.mp4", pan(48)), patience=10)  # 3 seconds
+    path = save_video(tmp_path / "a.mp4", pan(48))  # 3 seconds
+    advice = r"a\.mp4: reading it took longer; `--set shots\.patience=(\d+) --retry` gives it twice the time$"
+    with pytest.raises(TimeoutError, match=advice) as raised:
+        split(path, patience=10)
     assert limits == [60, pytest.approx(60 + 10 * 3 / 60)]
+    found = re.search(advice, str(raised.value))
+    assert found
+    with pytest.raises(TimeoutError):
+        split(path, patience=float(found[1]))  # does so
+    assert limits[3] == pytest.approx(2 * limits[1], rel=1e-3)
+
+
+def test_what_does_not_open_is_told_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(function, *arguments, seconds):
+        raise TimeoutError(f"took longer than {seconds:g} s, and was stopped")
+
+    monkeypatch.setattr(isolated, "call", hang)
+    told = r"a\.mp4: opening it took longer than 60 s, and was stopped; see whether its disk answers, and run .*--retry"
+    with pytest.raises(TimeoutError, match=told):
+        split(tmp_path / "a.mp4")
+
+
+def test_where_headers_say_no_length_patience_does_not_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(function, *arguments, seconds):
+        if function is not scan:
+            return 0.0
+        raise TimeoutError("took longer")
+
+    monkeypatch.setattr(isolated, "call", hang)
+    told = r"a\.mp4: reading it took longer; get it again .*, with headers that say how long it is, .* --retry$"
+    with pytest.raises(TimeoutError, match=told):
+        split(tmp_path / "a.mp4")
 
 
 def test_patience_is_no_part_of_what_is_found() -> None:

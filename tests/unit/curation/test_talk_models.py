@@ -11,7 +11,7 @@ from tiny_qwen import IMAGE, KINDS, TEMPLATE, pictures, processor, save, tiny, t
 from transformers import CLIPConfig, Qwen2_5_VLConfig, Qwen3VLConfig
 
 from lumosx.errors import InputError
-from lumosx.vision import Question
+from lumosx.vision import BadAnswer, Question
 from lumosx.vision.talk import QwenVl
 
 
@@ -86,14 +86,15 @@ def test_a_question_without_pictures(folder, monkeypatch):
 def test_an_answer_that_is_cut_off_is_none(folder, monkeypatch):
     talker = QwenVl(folder, tokens=7)
     put(talker, "a man in a", monkeypatch)
-    with pytest.raises(RuntimeError, match=r"did not end within 7 tokens: .*a man in a"):
+    with pytest.raises(BadAnswer, match=r"did not end within 7 tokens: .*a man in a") as raised:
         talker.answer(Question([], "Well?"))
+    assert raised.value.text == "a man in a"
 
 
 def test_the_network_makes_no_more_tokens_than_it_may(kind, folder, tmp_path):
     told = greedy(type(tiny(kind)).from_pretrained(folder), "Who?", 3)
     never = next(token for token in range(256) if token not in told)
-    with pytest.raises(RuntimeError, match="did not end within 3 tokens"):
+    with pytest.raises(BadAnswer, match="did not end within 3 tokens"):
         QwenVl(save(kind, tmp_path, ends=never), tokens=3).answer(Question(pictures(), "Who?"))
 
 
@@ -134,7 +135,7 @@ def test_the_precision_is_that_of_the_file(kind, tmp_path):
     save(kind, tmp_path)
     tiny(kind).to(torch.bfloat16).save_pretrained(tmp_path)
     talker = QwenVl(tmp_path, tokens=2)
-    with pytest.raises(RuntimeError, match="did not end within 2 tokens"):
+    with pytest.raises(BadAnswer, match="did not end within 2 tokens"):
         talker.answer(Question(pictures(), "Who?"))
     assert talker._model.dtype == torch.bfloat16
 

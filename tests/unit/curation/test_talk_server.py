@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from lumosx.errors import InputError, TransientError
-from lumosx.vision import Question
+from lumosx.vision import BadAnswer, Question
 from lumosx.vision.registry import Choice
 from lumosx.vision.server import ChatServer
 
@@ -170,8 +170,8 @@ def test_a_refusal_names_address_and_reason_and_is_not_repeated(told):
         ({"answer": "a man"}, InputError, "without choices"),
         ([1], InputError, "without choices"),
         (None, InputError, "without choices"),
-        (completion(None, "content_filter"), RuntimeError, "gave no answer .content_filter"),
-        (completion("a man in a", "length"), RuntimeError, "did not end within 1024 tokens: .*a man in a"),
+        (completion(None, "content_filter"), BadAnswer, "gave no answer .content_filter"),
+        (completion("a man in a", "length"), BadAnswer, "did not end within 1024 tokens: .*a man in a"),
     ],
 )
 def test_answers_that_are_none(told, body, error, message):
@@ -179,6 +179,14 @@ def test_answers_that_are_none(told, body, error, message):
     told.script = [(200, body)]
     with pytest.raises(error, match=message):
         talker.answer(Question([], "Who?"))
+
+
+def test_what_there_is_of_an_answer_is_kept(told):
+    talker = client(told)
+    told.script = [(200, completion("a man in a", "length"))]
+    with pytest.raises(BadAnswer) as raised:
+        talker.answer(Question([], "Who?"))
+    assert raised.value.text == "a man in a"
 
 
 def test_the_key_is_sent_if_there_is_one(told, monkeypatch):

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_a_model_with_two_roles_is_made_once(monkeypatch: pytest.MonkeyPatch) ->
 
     def make(entry: Entry, choice: Choice, device: str) -> object:
         made.append(choice)
-        return object()
+        return SimpleNamespace(card=SimpleNamespace(commercial=True))
 
     monkeypatch.setattr(registry_module, "_make", make)
     models = load_models(load_profile("permissive", ["interpolator=none"]))

@@ -16,7 +16,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from lumosx.errors import InputError
 from lumosx.vision import Face
-from lumosx.vision.faces import ARCFACE, DlibEncoder, DlibFaces, OnnxFaceEncoder, aligned, similarity
+from lumosx.vision.faces import ARCFACE, DlibEncoder, DlibFaces, OnnxFaceEncoder, _hog, aligned, similarity
+from lumosx.vision.rules import PeopleByFaces
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +255,15 @@ def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dlib", None)
     with pytest.raises(InputError, match=r"dlib .*lumosx\[bench\]"):
         DlibFaces()
+
+
+def test_the_hog_detector_is_made_once_for_all_that_ask_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(dlib, "get_frontal_face_detector", lambda: made.append("one"))
+    _hog.cache_clear()
+    try:
+        DlibFaces()
+        PeopleByFaces()
+    finally:
+        _hog.cache_clear()
+    assert made == ["one"]
