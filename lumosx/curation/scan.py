@@ -18,6 +18,8 @@ from av.video.stream import VideoStream
 from lumosx.errors import InputError
 
 SIDE = 144  # pixels of the shorter side in which cuts are looked for
+BLACK = 12  # level of the mean pixel below which a picture has faded out
+RATE = Fraction(25)  # which PySceneDetect needs and of which no cut depends
 WINDOW = 2  # frames before and after one whose change its own is compared with
 SLACK = 1.0, 0.02  # seconds, and share of the whole, by which headers are wrong although nothing is missing
 LARGEST = 8192 * 8192  # pixels of a frame: a few bytes may hold more, and stages hold two dozen frames of a clip
@@ -50,7 +52,8 @@ def scan(path: Path, change: float, ratio: float) -> Scan:
 
     Cuts are found by PySceneDetect's AdaptiveDetector: a frame differs from the one before it by at least `change`
     (mean over pixels and over hue, saturation and brightness, each of 0 to 255), and `ratio` times as much as the
-    frames around it do, so that a fast pan is no cut. Fades and dissolves are gradual, and are not found.
+    frames around it do, so that a fast pan is no cut. Fades through black are found by its ThresholdDetector, and cut
+    in the middle of the black. Dissolves are gradual, and are not found.
 
     Raises:
         InputError: it holds no frame, is damaged, breaks off, changes its size, has frames of more than LARGEST pixels,
@@ -58,15 +61,16 @@ def scan(path: Path, change: float, ratio: float) -> Scan:
         MemoryError: there is not enough for its frames.
     """
     try:
-        from scenedetect import AdaptiveDetector, FrameTimecode
+        from scenedetect import AdaptiveDetector, FrameTimecode, ThresholdDetector
     except ImportError as error:
         raise InputError(f"scenedetect cannot be imported ({error}): pip install 'lumosx[curate]'") from error
     # Short shots are for those to judge who get the cuts: the detector would leave out the second of two cuts.
-    detector = AdaptiveDetector(ratio, min_scene_len=0, window_width=WINDOW, min_content_val=change)
+    sudden = AdaptiveDetector(ratio, min_scene_len=0, window_width=WINDOW, min_content_val=change)
+    faded = ThresholdDetector(BLACK, min_scene_len=0)
     shown: tuple[int, int] | None = None
     shrink = VideoReformatter()  # one for all frames, as making one takes longer than shrinking a frame
     times: list[float] = []
-    cuts: list[int] = []
+    cuts: set[int] = set()
     with _opened(path) as container:
         video = _video(path, container)
         for time, frame in _frames(path, container, video):
@@ -77,21 +81,23 @@ def scan(path: Path, change: float, ratio: float) -> Scan:
                 raise InputError(f"{path}: changes its size at {time:.2f} s; cut it there")
             if times and time <= times[-1]:
                 continue  # a time stamp that is wrong; such a frame cannot be asked for by its time
-            found = detector.process_frame(FrameTimecode(len(times), fps=Fraction(25)), _small(frame, shrink))
-            cuts += [cut.frame_num for cut in found]  # it needs a rate, of which nothing that is asked for depends
+            now, small = FrameTimecode(len(times), RATE), _small(frame, shrink)
+            cuts |= {cut.frame_num for detector in (sudden, faded) for cut in detector.process_frame(now, small)}
             times.append(time)
         promised = _promised(container, video)
     if shown is None:
         raise InputError(f"{path}: holds no frame; {AGAIN}")
     if times[-1] < promised * (1 - SLACK[1]) - SLACK[0]:
         raise InputError(f"{path}: breaks off at {times[-1]:.1f} s of the {promised:.1f} s that it promises; {AGAIN}")
-    return Scan(*shown, times, cuts)
+    return Scan(*shown, times, sorted(cuts - {0}))
 
 
 def _opened(path: Path) -> InputContainer:
     try:
         # titles and the like are no part of the picture, and damaged ones would raise UnicodeDecodeError
         return av.open(str(path), "r", metadata_errors="ignore")
+    except MemoryError:  # an FFmpegError too, but no fault of the file
+        raise
     except av.FFmpegError as error:
         raise InputError(f"{path}: is no video that can be read ({error.strerror}); {AGAIN}") from error
 

@@ -1,10 +1,12 @@
 """Where videos are cut, and which ones are no whole videos."""
 
+import errno
 import re
 import subprocess
 import sys
 import wave
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -33,9 +35,30 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolated, "call", lambda function, *arguments, seconds: function(*arguments))
 
 
+def test_want_of_memory_is_no_fault_of_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: Any, **__: Any) -> None:
+        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(av, "open", lacking)
+    with pytest.raises(MemoryError):
+        cuts(tmp_path / "a.mp4")
+
+
 def test_hard_cuts_are_found_to_the_frame(tmp_path: Path) -> None:
     shots = [pan(length, seed=seed) for seed, length in enumerate((20, 9, 31))]
     assert cuts(save_video(tmp_path / "a.mp4", np.concatenate(shots))) == [20, 29]
+
+
+@pytest.mark.parametrize(("fade", "black"), [(40, 0), (40, 3), (25, 10), (12, 2)])
+def test_fades_through_black_are_cut_in_the_black(tmp_path: Path, fade: int, black: int) -> None:
+    light = np.concatenate([np.linspace(1, 0, fade), np.zeros(black), np.linspace(0, 1, fade)])
+    count, middle = len(light), fade + black // 2
+    shots = np.where(np.arange(count)[:, None, None, None] < middle, pan(count, seed=1), pan(count, seed=2))
+    grain = np.random.default_rng(0).normal(0, 4, (count, 1, 1, 1))
+    frames = np.clip(shots * light[:, None, None, None] + grain, 0, 255).astype(np.uint8)
+    found = cuts(save_video(tmp_path / "a.mp4", frames))
+    assert middle in found
+    assert all(light[cut] < 0.1 for cut in found)
 
 
 def test_pans_are_no_cuts(tmp_path: Path) -> None:
