@@ -5,7 +5,7 @@ Ray only spreads the work: each job keeps its own result on the disk, because Ra
 
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from lumosx.errors import InputError
@@ -21,6 +21,7 @@ def map_with_ray(
     make: Callable[[], Callable[[Job], Done]],
     workers: int | None = None,
     address: str | None = None,
+    gpu: bool = True,
 ) -> Iterator[tuple[int, Done | None]]:
     """Each job's number and what became of it, in the order in which they end; None: its process died of it.
 
@@ -30,8 +31,9 @@ def map_with_ray(
         jobs: what can be pickled.
         make: called once in every process, where it loads what is needed; what it makes is called with the jobs, and
             raises nothing.
-        workers: processes at most; None: one for each GPU or, where there are none, for each CPU but one.
+        workers: processes at most; None: as many as `share` says.
         address: of the cluster, such as ray://head:10001; None: that of RAY_ADDRESS, or else this machine.
+        gpu: whether the jobs need a GPU where there are any.
 
     Raises:
         InputError: ray is not installed.
@@ -41,45 +43,59 @@ def map_with_ray(
         there = address or os.environ.get("RAY_ADDRESS")
         cpus = None if there else max(LEAST_CPUS, os.cpu_count() or 1, (workers or 0) + 1)
         ray.init(there, num_cpus=cpus, log_to_driver=False, include_dashboard=False)
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    processes = workers or gpus or max(1, int(ray.cluster_resources()["CPU"]) - 1)
+    processes, takes = share(ray.cluster_resources(), workers, gpu)
     context = ray.data.DataContext.get_current()
-    before = context.max_errored_blocks, context.enable_progress_bars
+    scaling = context.autoscaling_config
+    before = context.max_errored_blocks, context.enable_progress_bars, scaling.actor_pool_util_upscaling_threshold
     context.max_errored_blocks, context.enable_progress_bars = -1, False
+    scaling.actor_pool_util_upscaling_threshold = 1.0  # its own, 1.75, is never reached with one job at a time
     try:
         # A block a job: what dies takes nothing else with it, and the jobs are spread evenly.
-        numbers = ray.data.from_items([{"job": number} for number in range(len(jobs))], override_num_blocks=len(jobs))
-        done = numbers.map(
+        rows = [{"number": number, "job": ray.cloudpickle.dumps(job)} for number, job in enumerate(jobs)]
+        done = ray.data.from_items(rows, override_num_blocks=len(jobs)).map(
             _Process,
-            fn_constructor_args=(list(jobs), make, os.getcwd()),
+            fn_constructor_args=(make, os.getcwd()),
             # One job at a time: others that wait at a process when it dies would count as tried.
             compute=ray.data.ActorPoolStrategy(
                 min_size=1, max_size=min(processes, len(jobs)), max_tasks_in_flight_per_actor=1
             ),
-            num_cpus=None if gpus else 1,
-            num_gpus=1 if gpus else None,
+            **takes,
             ray_remote_args_fn=lambda: {
                 "max_task_retries": TRIES - 1
             },  # without it, a job that kills is tried for ever
         )
         left = set(range(len(jobs)))
         for row in done.iter_rows():
-            left.remove(row["job"])
-            yield row["job"], pickle.loads(row["done"])
+            left.remove(row["number"])
+            yield row["number"], pickle.loads(row["done"])
         yield from ((number, None) for number in sorted(left))
     finally:
-        context.max_errored_blocks, context.enable_progress_bars = before
+        context.max_errored_blocks, context.enable_progress_bars, scaling.actor_pool_util_upscaling_threshold = before
+
+
+def share(resources: Mapping[str, float], workers: int | None, gpu: bool) -> tuple[int, dict[str, int]]:
+    """Processes at most, and what each takes of a cluster: a GPU if the jobs need one and there are any, or else a CPU,
+    of which one is left to Ray's own tasks.
+
+    Args:
+        resources: of the cluster, as Ray names them.
+        workers, gpu: as of `map_with_ray`.
+    """
+    gpus = int(resources.get("GPU", 0))
+    if gpu and gpus:
+        return workers or gpus, {"num_gpus": 1}
+    return workers or max(1, int(resources["CPU"]) - 1), {"num_cpus": 1}
 
 
 class _Process:
     """What runs in a process of Ray's."""
 
-    def __init__(self, jobs: list[Any], make: Callable[[], Callable[[Any], Any]], folder: str) -> None:
+    def __init__(self, make: Callable[[], Callable[[Any], Any]], folder: str) -> None:
         os.chdir(folder)  # paths mean the same in all processes
-        self._jobs, self._call = jobs, make()
+        self._call = make()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {**row, "done": pickle.dumps(self._call(self._jobs[row["job"]]))}
+        return {"number": row["number"], "done": pickle.dumps(self._call(pickle.loads(row["job"])))}
 
 
 def _ray() -> Any:

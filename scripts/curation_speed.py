@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -23,8 +23,9 @@ import numpy as np
 
 from lumosx.curation import isolated
 from lumosx.curation.blobs import Blobs
+from lumosx.curation.curate import clips_of
 from lumosx.curation.ledger import Ledger
-from lumosx.curation.run import Kind, Stages, Worker, advance, local
+from lumosx.curation.run import Kind, Stages, Standing, Worker, advance, local
 from lumosx.curation.sources import Clip, Source
 from lumosx.curation.stage import Look
 from lumosx.curation.stages.borders import BorderCrop
@@ -83,11 +84,6 @@ def write_video(path: Path, seed: int, fps: int) -> Path:
     return path
 
 
-def clips_of(source: Source, shots: Model) -> list[Clip]:
-    assert isinstance(shots, Shots)
-    return [Clip(source, start, end) for start, end in shots.clips]
-
-
 def core_seconds() -> float:
     """Of this process and of the one that reads videos."""
     return time.process_time() + isolated.call(time.process_time, seconds=60)
@@ -98,24 +94,23 @@ def direct(sources: Sequence[Source], stages: Stages, out: Path) -> dict[str, fl
     spent, blobs = dict.fromkeys((kind.name for kind in (ShotSplit, *FILTERS)), 0.0), Blobs(out)
     for source in sources:
         started = core_seconds()
-        shots = stages[ShotSplit].measure(Look(source, {}, blobs, 0))
+        shots: Shots = stages[ShotSplit].measure(Look(source, {}, blobs))
         spent[ShotSplit.name] += core_seconds() - started
-        for clip in clips_of(source, shots):
+        for clip in (Clip(source, start, end) for start, end in shots.clips):
             values: dict[Kind, Model] = {}
             for kind in FILTERS:
                 started = time.process_time()
-                values[kind] = stages[kind].measure(Look(clip, values, blobs, 0))
+                values[kind] = stages[kind].measure(Look(clip, values, blobs))
                 spent[kind.name] += time.process_time() - started
     return spent
 
 
 def orchestrated(sources: Sequence[Source], stages: Stages, out: Path) -> int:
     """The same through the ledger; the number of clips."""
-    ledger, engine = Ledger(out / "ledger"), local(Worker(stages, out, seed=0))
-    split = advance(sources, (), (ShotSplit,), stages, ledger, engine, budget=0.0)
-    values: list[Mapping[Kind, Model]] = [standing.values for standing in split]
-    clips = [clip for source, found in zip(sources, values, strict=True) for clip in clips_of(source, found[ShotSplit])]
-    advance(clips, (), FILTERS, stages, ledger, engine, budget=0.0)
+    ledger, engine = Ledger(out / "ledger"), local(Worker(stages, out))
+    split = advance(list(map(Standing, sources)), (ShotSplit,), stages, ledger, engine, budget=0.0)
+    clips = clips_of(split)
+    advance(list(map(Standing, clips)), FILTERS, stages, ledger, engine, budget=0.0)
     return len(clips)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from lumosx.curation.curate import Setup
+from lumosx.curation.setup import Setup
 from lumosx.mp4 import write_mp4
 
 Who = Literal["obama", "biden", "astronaut"]
@@ -36,7 +36,7 @@ SIZE = 320, 240  # width and height: the least that passes, and two people fit
 FRAMES = 84  # 81 and a few
 STEP = 0.5, 0.3  # pixels a frame of the pan, to the right and down
 HEAD = 96  # pixels of a photograph's height, of which the face is a half
-GRAIN = 6.0  # levels (standard deviation) of the wall, which would be too smooth for a sharp picture
+GRAIN = 6.0  # levels (standard deviation) of the wall, as a camera has it
 CHEAP = ("caption.frames=1", "duplicates.frames=4")  # nobody looks at the caption's frames, and the clips are short
 
 
@@ -78,7 +78,7 @@ def entities(people: Sequence[Who]) -> dict[str, Any]:
 
 
 def frames_of(people: Sequence[Who]) -> list[np.ndarray]:
-    """FRAMES of uint8 [240, 320, 3]; without people, of the wall alone."""
+    """FRAMES of uint8 [240, 320, 3]; without people, of the wall and the frame of a picture on it."""
     width, height = SIZE
     scene = np.asarray(_scene(people))
     corners = [(round(STEP[0] * number), round(STEP[1] * number)) for number in range(FRAMES)]
@@ -91,6 +91,8 @@ def _scene(people: Sequence[Who]) -> Image.Image:
     seed = sum(map(ord, "".join(people)))
     scene = _wall(width, height, seed)
     draw = ImageDraw.Draw(scene)
+    if not people:  # without a hard edge it would leave before people are looked for
+        draw.rectangle((width // 3, height // 4, 2 * width // 3, height // 2), outline=(20, 20, 20), width=8)
     for number, who in enumerate(people, start=1):
         photograph = Image.open(FACES / f"{who}.jpg").convert("RGB")
         head = photograph.resize((round(HEAD * photograph.width / photograph.height), HEAD), Image.Resampling.LANCZOS)

@@ -10,6 +10,7 @@ from lumosx.errors import InputError
 
 if TYPE_CHECKING:
     from lumosx.curation.curate import Curated, Packed
+    from lumosx.curation.setup import Past
 
 DataSet = Annotated[Path, typer.Argument(metavar="DATASET", help="Made by `lumosx curate run`.")]
 
@@ -24,14 +25,15 @@ def report(
 
     Example: lumosx curate report dataset
     """
-    from lumosx.curation.curate import WORK, cards, load_setup
     from lumosx.curation.report import ReportInput
     from lumosx.curation.report_page import report_html
     from lumosx.curation.review import FILE, read_reviews
+    from lumosx.curation.setup import load_past
+    from lumosx.curation.sources import WORK
     from lumosx.files import atomic
 
-    curated, packed = _packed(data_set)
-    folder, setup = load_setup(data_set)
+    past = load_past(data_set)
+    curated, packed = _packed(data_set, past)
     page = ReportInput(
         name=data_set.resolve().name,
         root=data_set,
@@ -44,11 +46,11 @@ def report(
         copies=curated.found.copies,
         unpackable=packed.without,
         card={
-            "models": cards(curated.stages),
-            "videos": str(folder),
-            "profile": setup.profile,
-            "settings": list(setup.settings),
-            "seed": setup.seed,
+            "models": past.cards,
+            "videos": str(past.folder),
+            "profile": past.setup.profile,
+            "settings": list(past.setup.settings),
+            "seed": past.setup.seed,
         },
     )
     place = html or data_set / WORK / "report.html"
@@ -72,8 +74,9 @@ def review(
     """
     from lumosx.curation.review import FILE, audit, read_reviews
     from lumosx.curation.review_server import Desk, ReviewServer
+    from lumosx.curation.setup import load_past
 
-    curated, packed = _packed(data_set)
+    curated, packed = _packed(data_set, load_past(data_set))
     standings = {standing.record.id: standing for standing in curated.clips}
     clips = [(standings[name], record) for name, record in packed.made.items()]
     if not clips:
@@ -106,7 +109,7 @@ def pack(
 
 def erase(
     data_set: DataSet,
-    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Names below the folder, or ids.")],
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Names, ends of paths, or ids.")],
 ) -> None:
     """Take videos out of a data set with every trace: measurements, clips, pictures. Later runs leave them out.
 
@@ -114,25 +117,30 @@ def erase(
 
     Example: lumosx curate erase dataset holiday.mp4
     """
-    from lumosx.curation.curate import WORK, claimed, load_setup
+    from lumosx.curation.curate import claimed
     from lumosx.curation.erase import erase as erase_sources
-    from lumosx.curation.sources import names_of
+    from lumosx.curation.erase import measured
+    from lumosx.curation.ledger import Ledger
+    from lumosx.curation.setup import load_past
+    from lumosx.curation.sources import KNOWN, WORK, ids_of, names_of
 
-    names = names_of(load_setup(data_set)[0], data_set / WORK / "sources.json")
-    known = set().union(*names.values())
-    unknown = [video for video in videos if video not in names and video not in known]
+    folder = load_past(data_set).folder
+    names = names_of(folder, data_set / WORK / KNOWN)
+    known = set().union(measured(Ledger(data_set / WORK / "ledger")), *names.values())
+    found = {video: {video} if video in known else ids_of(video, names, folder) for video in videos}
+    unknown = [video for video, ids in found.items() if not ids]
     if unknown:
         raise InputError(f"{data_set}: no video {', '.join(unknown)}; there is {', '.join(list(names)[:5])}")
-    ids = set().union(*(names.get(video, {video}) for video in videos))
+    ids = set().union(*found.values())
     with claimed(data_set):
         blobs = erase_sources(data_set / WORK, data_set, ids)
     typer.echo(f"erased {len(ids)} videos and {blobs} files from {data_set}")
     typer.echo("shards and reports that were written elsewhere still hold them: remove those")
 
 
-def _packed(data_set: Path) -> "tuple[Curated, Packed]":
-    """Where a data set stands, and the records that follow."""
-    from lumosx.curation.curate import load_setup, pack, resurvey
+def _packed(data_set: Path, past: "Past") -> "tuple[Curated, Packed]":
+    """Where a data set stands after its last run, and the records that follow. No model is asked."""
+    from lumosx.curation.curate import pack, resurvey
 
-    curated = resurvey(data_set)
-    return curated, pack(curated, data_set, load_setup(data_set)[1])
+    curated = resurvey(data_set, past.folder, past.stages())
+    return curated, pack(curated, data_set, past.setup)

@@ -4,60 +4,34 @@ The data set is a folder: `clips.parquet` and the media in `blobs/`, which train
 next run, the report and the review need: the ledger of all measurements, the settings, and reviews.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lumosx.curation.blobs import Blobs
 from lumosx.curation.erase import erased
 from lumosx.curation.ledger import Ledger
-from lumosx.curation.models import REGISTRY
-from lumosx.curation.pack import WordsDiffer, record_of
-from lumosx.curation.pipeline import GROUPS, SOURCES, make_stages, parse_settings
+from lumosx.curation.pack import NoRecord, record_of
+from lumosx.curation.pipeline import GROUPS, SOURCES
 from lumosx.curation.review import FILE as REVIEWS
 from lumosx.curation.review import read_reviews, reviewed
-from lumosx.curation.run import Kind, Stages, Standing, Worker, advance, local, spread, survey
-from lumosx.curation.sources import Clip, Found, find_sources
+from lumosx.curation.run import Engine, Kind, Stages, Standing, Worker, advance, local, spread, survey
+from lumosx.curation.setup import Past, Setup, cards, changes, load_past, on_gpu, ready, save
+from lumosx.curation.sources import KNOWN, WORK, Clip, Found, find_sources
 from lumosx.curation.stage import Failed, Look
+from lumosx.curation.stages.borders import BorderCrop
 from lumosx.curation.stages.shots import ShotSplit
 from lumosx.errors import InputError
-from lumosx.files import clear_leftovers, lock, write_json
+from lumosx.files import clear_leftovers, lock
 from lumosx.records import ClipRecord
 from lumosx.scene import SceneError
 
-WORK = "curation"  # folder of a data set with what is not for training
 BUDGET = 0.05  # share of the records that may fail in a pass
 EngineName = Literal["local", "ray"]
 Progress = Callable[[str, int, int], None]  # name of the pass, jobs done, all jobs
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a run depends on besides the videos: as the command line says it, and as the next command finds it again.
-
-    models, settings: in the place of the profile's. allow: restricted models by name. validation: share of the videos
-    whose clips training is validated on.
-    """
-
-    profile: str = "offline"
-    models: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    allow: tuple[str, ...] = ()
-    device: str = "cpu"
-    seed: int = 0
-    validation: float = 0.0
-
-    def stages(self) -> dict[Kind, Any]:
-        """Makes them. Raises InputError with all that is wrong."""
-        profile = REGISTRY.load_profile(self.profile, self.models)
-        settings = {stage: dict(stated) for stage, stated in profile.settings.items()}
-        for stage, stated in parse_settings(list(self.settings)).items():
-            settings.setdefault(stage, {}).update(stated)
-        return make_stages(REGISTRY.make(profile, self.allow, self.device), settings)
 
 
 @dataclass(frozen=True)
@@ -80,67 +54,86 @@ def curate(
     budget: float = BUDGET,
     retry: bool = False,
     progress: Progress = lambda name, done, of: None,
+    stages: Stages | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Curated:
     """Measures all that is missing. Killed at any time, it goes on where it was when it is called again.
 
     Args:
         folder: with videos, in folders of any depth.
-        out: the data set.
+        out: the data set, which nobody else may be writing to (`claimed`).
         setup: profile, models, settings.
         engine: "local": one clip after the other in this process. "ray": over the processes of Ray.
         workers, address: of Ray (`map_with_ray`).
         budget: share of the records that may fail in a pass over them.
         retry: measure again what failed; otherwise only what failed for a reason that may pass.
         progress: told about each pass.
+        stages: those that `ready` gave; None: asks it.
+        tell: told what is not as in the last run.
 
     Raises:
-        InputError: something is wrong with folder, settings or models, or another process works on the data set.
+        InputError: something is wrong with folder, settings or models.
         TooManyFailures: more than the budget allows.
     """
     if engine == "local" and (workers or address):
         raise InputError("workers and address are for the engine ray; local is this process alone")
-    stages = setup.stages()
-    with claimed(out):
-        found = find_sources(folder, out / WORK / "sources.json", erased(out / WORK))
-        write_json({"folder": str(folder.resolve()), **asdict(setup)}, out / WORK / "setup.json")
-        ledger = Ledger(out / WORK / "ledger")
-        ledger.tidy()
-        Blobs(out).tidy()
-        for each in (out, out / WORK):
-            clear_leftovers(each)
-        measure = local(Worker(stages, out, setup.seed))
-        if engine == "ray":
-            measure = spread(partial(_worker, setup, out.resolve()), workers, address)
-        again: Callable[[Failed], bool] = (lambda failed: True) if retry else (lambda failed: failed.transient)
-        go = partial(advance, stages=stages, ledger=ledger, measure=measure, budget=budget, again=again)
-        sources = go(found.sources, [], SOURCES, on_done=partial(progress, "shots"))
-        clips, standings, before = clips_of(sources), list[Standing](), list[Kind]()
-        for name, group in GROUPS.items():
-            kinds = [kind for kind in group if kind in stages]
-            standings = go(clips, before, kinds, on_done=partial(progress, name))
-            before += kinds
-        return Curated(found, stages, sources, standings)
+    stages = stages or ready(folder, out, setup)
+    ledger = Ledger(out / WORK / "ledger")
+    found = _found(folder, out, ledger)
+    past = Past(folder.resolve(), setup, setup.stated(), cards(stages))
+    try:
+        changed = changes(load_past(out), past)
+    except InputError:  # the first run, or one that was of another form
+        changed = ""
+    if changed:
+        tell(changed)
+    save(past, out)
+    ledger.tidy()
+    Blobs(out).tidy()
+    for each in (out, out / WORK):
+        clear_leftovers(each)
+
+    def measure(kinds: Sequence[Kind]) -> Engine:
+        if engine == "local":
+            return local(Worker(stages, out))
+        return spread(partial(_worker, past, kinds, out.resolve()), workers, address, on_gpu(setup, kinds))
+
+    again: Callable[[Failed], bool] = (lambda failed: True) if retry else (lambda failed: failed.transient)
+
+    def go(name: str, standings: Sequence[Standing], group: Sequence[Kind]) -> list[Standing]:
+        kinds, told = [kind for kind in group if kind in stages], partial(progress, name)
+        return advance(standings, kinds, stages, ledger, measure(kinds), budget, again, told)
+
+    sources = go("shots", [Standing(source) for source in found.sources], SOURCES)
+    clips = [Standing(clip) for clip in clips_of(sources)]
+    for name, group in GROUPS.items():
+        clips = go(name, clips, group)
+    return Curated(found, stages, sources, clips)
 
 
-def resurvey(out: Path, folder: Path | None = None, setup: Setup | None = None) -> Curated:
+def absent(out: Path, found: Found) -> int:
+    """How many videos that clips were measured of are not in the folder of this run."""
+    clips = Ledger(out / WORK / "ledger").records(BorderCrop.name)
+    return len({clip.split("-")[0] for clip in clips} - {source.id for source in found.sources})
+
+
+def resurvey(out: Path, folder: Path, stages: Stages) -> Curated:
     """Where a data set stands by its ledger; measures nothing.
 
     Args:
         out: the data set.
-        folder, setup: other ones than those of the last run.
+        folder: with videos.
+        stages: of a setup, or those of the last run (`load_past`).
 
     Raises:
-        InputError: no run has been there, and not both are given.
+        InputError: there are no videos, or the ledger cannot be read.
     """
-    if folder is None or setup is None:
-        last_folder, last = load_setup(out)
-        folder, setup = folder or last_folder, setup or last
-    stages = setup.stages()
-    found = find_sources(folder, out / WORK / "sources.json", erased(out / WORK))
     ledger = Ledger(out / WORK / "ledger")
-    sources = survey(found.sources, SOURCES, stages, ledger)
+    found = _found(folder, out, ledger)
+    sources = survey([Standing(source) for source in found.sources], SOURCES, stages, ledger)
     kinds = [kind for kind in stages if kind not in SOURCES]
-    return Curated(found, stages, sources, survey(clips_of(sources), kinds, stages, ledger))
+    clips = [Standing(clip) for clip in clips_of(sources)]
+    return Curated(found, stages, sources, survey(clips, kinds, stages, ledger))
 
 
 @dataclass(frozen=True)
@@ -165,38 +158,9 @@ def pack(curated: Curated, out: Path, setup: Setup) -> Packed:
             try:
                 look = Look(standing.record, standing.values, Blobs(out), setup.seed)
                 made[standing.record.id] = record_of(look, curated.stages, setup.validation)
-            except (WordsDiffer, SceneError) as error:
+            except (NoRecord, SceneError) as error:
                 without[standing.record.id] = " ".join(str(error).split())
     return Packed(made, reviewed(made, read_reviews(out / REVIEWS)), without)
-
-
-def cards(stages: Stages) -> dict[str, dict[str, Any]]:
-    """What the models say of themselves, by role."""
-    found: dict[str, dict[str, Any]] = {}
-    for stage in stages.values():
-        for each in fields(stage):
-            if each.metadata.get("use") == "model":
-                found[each.metadata["role"]] = getattr(stage, each.name).card.to_dict()
-    return found
-
-
-def load_setup(out: Path) -> tuple[Path, Setup]:
-    """The folder and the setup of the last run.
-
-    Raises:
-        InputError: there was none.
-    """
-    path = out / WORK / "setup.json"
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        folder = Path(data.pop("folder"))
-        setup = Setup(**data)
-        setup = replace(
-            setup, models=tuple(setup.models), settings=tuple(setup.settings), allow=tuple(setup.allow)
-        )  # JSON knows no tuples
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{out}: no run of curation has been there ({path.name}: {error})") from error
-    return folder, setup
 
 
 def clips_of(sources: Sequence[Standing]) -> list[Clip]:
@@ -219,6 +183,12 @@ def claimed(out: Path) -> Iterator[None]:
         yield
 
 
-def _worker(setup: Setup, out: Path) -> Worker:
-    """Made anew in every process."""
-    return Worker(setup.stages(), out, setup.seed)
+def _found(folder: Path, out: Path, ledger: Ledger) -> Found:
+    """What lies in the folder. Videos that are gone are remembered by name as long as anything that was measured of
+    them is there."""
+    return find_sources(folder, out / WORK / KNOWN, erased(out / WORK), ledger.records(ShotSplit.name))
+
+
+def _worker(past: Past, kinds: Sequence[Kind], out: Path) -> Worker:
+    """Made anew in every process, for these stages alone."""
+    return Worker(past.stages(kinds), out)

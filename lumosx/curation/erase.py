@@ -17,7 +17,7 @@ from lumosx.curation.sources import forget
 from lumosx.data.entries import Problems
 from lumosx.data.parquet import NAME, read_parquet, write_parquet
 from lumosx.errors import InputError
-from lumosx.files import atomic, write_json
+from lumosx.files import atomic, clear_leftovers, write_json
 from lumosx.records import ClipRecord
 
 ERASED = "erased.json"
@@ -43,13 +43,20 @@ def erase(work: Path, root: Path, sources: Collection[str]) -> int:
         return record.split("-")[0] not in sources
 
     ledger = Ledger(work / "ledger")
+    ledger.tidy()
+    for folder in (root, work):
+        clear_leftovers(folder)
     _keep_records(root, kept)
     _keep_reviews(work / "reviews.jsonl", kept)
     (work / "report.html").unlink(missing_ok=True)
-    ledger.remove({row.record for stage in ledger.stages() for row in ledger.all_rows(stage) if not kept(row.record)})
-    blobs = clear_blobs(root, ledger)
+    blobs = _clear_blobs(root, _keep_rows(ledger, kept))
     forget(work / "sources.json", sources)  # last, because it knows them by name
     return blobs
+
+
+def measured(ledger: Ledger) -> set[str]:
+    """Ids of all videos of which there are rows."""
+    return {record.split("-")[0] for stage in ledger.stages() for record in ledger.records(stage)}
 
 
 def erased(work: Path) -> list[str]:
@@ -63,11 +70,20 @@ def erased(work: Path) -> list[str]:
         raise InputError(f"{path}: no list of ids ({error}); it says which videos must stay out") from error
 
 
-def clear_blobs(root: Path, ledger: Ledger) -> int:
-    """Removes the blobs that no row names; how many."""
-    named = {
-        name for stage in ledger.stages() for row in ledger.all_rows(stage) for name in NAMES.findall(row.value or "")
-    }
+def _keep_rows(ledger: Ledger, kept: Kept) -> set[str]:
+    """Removes the rows of all others; the names of the blobs that those of the kept ones name."""
+    named = set[str]()
+    for stage in ledger.stages():
+        rows = ledger.all_rows(stage)
+        left = [row for row in rows if kept(row.record)]
+        if len(left) < len(rows):
+            ledger.rewrite(stage, left)
+        named.update(name for row in left for name in NAMES.findall(row.value or ""))
+    return named
+
+
+def _clear_blobs(root: Path, named: set[str]) -> int:
+    """Removes all blobs but those that are named; how many."""
     lost = [path for path in (root / FOLDER).rglob("*") if path.is_file() and _name(path, root) not in named]
     for path in lost:
         path.unlink()

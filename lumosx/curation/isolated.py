@@ -10,6 +10,7 @@ import pickle
 import re
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from multiprocessing.util import Finalize
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from lumosx.errors import InputError, TransientError
 
 Result = TypeVar("Result")
+GROWN = "A worker (stopped|was restarted) while some jobs were given"  # as loky says it, before 3.7 and since
 WATCH = 1.0  # seconds between looks for the process that asks
 
 
@@ -84,6 +86,9 @@ def _executor() -> Any:
         from loky import ProcessPoolExecutor
     except ImportError as error:
         raise InputError("loky cannot be imported: pip install 'lumosx[curate]'") from error
+    # A process that has grown by 300 MB, as frames of 4K make it, is replaced between two calls: nothing is lost. loky
+    # warns from a thread of its own, so that a filter around the call would not hold.
+    warnings.filterwarnings("ignore", GROWN, UserWarning, r"loky\.process_executor")
     executor = ProcessPoolExecutor(max_workers=1, initializer=_follow, initargs=(os.getpid(),))
     executor.submit(os.getpid).result()  # so that its start does not count
     # a process that multiprocessing started waits at its end for this one, and would wait for ever

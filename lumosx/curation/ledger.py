@@ -5,10 +5,9 @@ and nothing else, and so that any tool can read them. One process writes; which 
 """
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lumosx.errors import InputError
 from lumosx.files import atomic, clear_leftovers
@@ -19,8 +18,7 @@ MOST = 512  # rows that wait to be written
 MANY = 64  # files of a stage that are made one when they are read
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A measurement. `value` is the stage's as JSON; None: it failed, and `error` says how (`stage.Failed` as JSON).
     `seconds`: what it took."""
 
@@ -40,19 +38,33 @@ class Ledger:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._pa, self._pq = (library(name, "'lumosx[curate]'") for name in ("pyarrow", "pyarrow.parquet"))
+        names = "pyarrow", "pyarrow.parquet", "pyarrow.compute"
+        self._pa, self._pq, self._compute = (library(name, "'lumosx[curate]'") for name in names)
         self._waiting: dict[str, list[Row]] = {}
         self._written = time.monotonic()
 
-    def rows(self, stage: str, fingerprint: str) -> Mapping[str, Row]:
-        """By record, the last row that a stage measured under this fingerprint."""
-        return {row.record: row for row in self.all_rows(stage) if row.fingerprint == fingerprint}
+    def outcomes(self, stage: str, fingerprint: str) -> dict[str, tuple[str | None, str | None]]:
+        """By record, value and error of the last row that a stage measured under this fingerprint. No rows, because
+        to make a million of them takes Python several times as long as to read them."""
+        found: dict[str, tuple[str | None, str | None]] = {}
+        for file in self._files(stage):
+            table = self._read(file, ["record", "fingerprint", "value", "error"])
+            table = table.filter(self._compute.equal(table["fingerprint"], fingerprint))
+            record, value, error = (table[name].to_pylist() for name in ("record", "value", "error"))
+            found.update(zip(record, zip(value, error, strict=True), strict=True))
+        waiting = self._waiting.get(stage, [])
+        return found | {row.record: (row.value, row.error) for row in waiting if row.fingerprint == fingerprint}
 
     def all_rows(self, stage: str) -> list[Row]:
         """Every row of a stage, in the order in which they were written."""
-        files = self._files(stage)
-        rows = [Row(**row) for file in files for row in self._read(file)]
+        tables = (self._read(file, list(Row._fields)) for file in self._files(stage))
+        rows = [row for table in tables for row in map(Row, *(table[name].to_pylist() for name in Row._fields))]
         return rows + self._waiting.get(stage, [])
+
+    def records(self, stage: str) -> set[str]:
+        """The ids of all records of which a stage has rows."""
+        found = {name for file in self._files(stage) for name in self._read(file, ["record"])["record"].to_pylist()}
+        return found | {row.record for row in self._waiting.get(stage, [])}
 
     def stages(self) -> list[str]:
         """The names of all stages that have rows."""
@@ -77,23 +89,23 @@ class Ledger:
         for stage in self.stages():
             clear_leftovers(self.root / stage)
             if len(self._files(stage)) >= MANY:
-                self._rewrite(stage, self.all_rows(stage))
+                self.rewrite(stage, self.all_rows(stage))
 
-    def remove(self, records: Iterable[str]) -> None:
-        """Removes all rows of records, for good."""
-        doomed = set(records)
-        self.flush()
-        for stage in self.stages():
-            rows = self.all_rows(stage)
-            if any(row.record in doomed for row in rows):
-                self._rewrite(stage, [row for row in rows if row.record not in doomed])
+    def rewrite(self, stage: str, rows: Sequence[Row]) -> None:
+        """One file in the place of all of a stage; those go only when it is there, and rows written twice do no harm.
+        Nobody else may be writing, and nothing may wait."""
+        files = self._files(stage)
+        if rows:
+            self._write(stage, list({(row.record, row.fingerprint): row for row in rows}.values()))
+        for file in files:
+            file.unlink()
 
     def _files(self, stage: str) -> list[Path]:
         return sorted((self.root / stage).glob("[0-9]*.parquet"))
 
-    def _read(self, path: Path) -> list[dict[str, Any]]:
+    def _read(self, path: Path, columns: list[str]) -> Any:
         try:
-            return self._pq.read_table(path).to_pylist()
+            return self._pq.read_table(path, columns=columns)
         except (self._pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: cannot be read ({error}); remove it, and its rows are measured again") from error
 
@@ -105,16 +117,7 @@ class Ledger:
             {name: self._pa.string() for name in ("record", "fingerprint", "value", "error")}
             | {"seconds": self._pa.float64()}
         )
+        table = self._pa.Table.from_pylist([row._asdict() for row in rows], schema=schema)
         with atomic(path) as temporary:
-            self._pq.write_table(
-                self._pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), temporary, compression="zstd"
-            )
+            self._pq.write_table(table, temporary, compression="zstd")
         return path
-
-    def _rewrite(self, stage: str, rows: list[Row]) -> None:
-        """One file in the place of all; the old ones go only when it is there, and rows written twice do no harm."""
-        files = self._files(stage)
-        if rows:
-            self._write(stage, list({(row.record, row.fingerprint): row for row in rows}.values()))
-        for file in files:
-            file.unlink()

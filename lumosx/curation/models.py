@@ -7,6 +7,7 @@ from lumosx.vision import yolo
 from lumosx.vision.registry import Entry, Registry, hub
 
 FLUX = "FLUX.1 [dev] Non-Commercial License"
+SIDECAR = "the folder with NAME.txt (what is seen) and NAME.json (its entities) for each video's NAME"
 INSIGHTFACE = "non-commercial research only (InsightFace's)"
 
 MODELS: dict[str, Entry] = {
@@ -32,7 +33,7 @@ MODELS: dict[str, Entry] = {
     "server": Entry(
         ("captioner", "tagger"), "vision.server.ChatServer", "", hub=True, told=False, wants="its URL (URL@MODEL)"
     ),
-    "sidecar": Entry(("captioner", "tagger"), "vision.sidecar.Sidecar", "", wants="the folder of your files"),
+    "sidecar": Entry(("captioner", "tagger"), "vision.sidecar.Sidecar", "", wants=SIDECAR),
     "dlib-hog": Entry(("faces",), "vision.faces.DlibFaces"),
     "dlib-mmod": Entry(("faces",), "vision.faces.DlibFaces", options={"mmod": True}),
     "scrfd": Entry(("faces",), "vision.scrfd.ScrfdFaces", "", restricted=INSIGHTFACE),

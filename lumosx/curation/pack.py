@@ -1,4 +1,9 @@
-"""Clip records of the clips that came through: what training reads (`lumosx.records`)."""
+"""Clip records of the clips that came through: what training reads (`lumosx.records`).
+
+What no picture shows stays as words of the caption: an attribute as its owner's, a background, an object or a person as
+nobody's, just as `ClipRecord.scene` leaves them out. A person of whom there is neither a face nor an attribute comes
+here only where `faces.least_faces` is 0, which asks for people without faces; a clip with nobody else has no record,
+because it would teach nothing about people."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,34 +26,49 @@ from lumosx.curation.stages.motion import Motion
 from lumosx.curation.stages.objects import ObjectMasks
 from lumosx.curation.stages.scores import Quality
 from lumosx.curation.stages.technical import Technical
-from lumosx.curation.stages.values import Caption, Cutout, Entities, FacePicture, Phrase
+from lumosx.curation.stages.values import CleanBackground, Cutout, Entities, FacePicture, Phrase, Subject
 from lumosx.curation.stages.video import ClipVideo
-from lumosx.records import ClipRecord, Part, Person, Picture, Thing
+from lumosx.records import ClipRecord, RecordError
 from lumosx.scene import Scene
 from lumosx.scene.mentions import find_phrase
+from lumosx.scene.resolution import inside
 from lumosx.scene.text import escape_braces
 
 
-class WordsDiffer(Exception):
+class NoRecord(Exception):
+    """A clip that came through makes no record that can be trained on."""
+
+
+class WordsDiffer(NoRecord):
     """The record's words do not stand where curation found them."""
 
 
 @dataclass(frozen=True)
 class _Packed:
-    """What a record is made of."""
+    """What a record is made of: entities that it states, each with its picture."""
 
     caption: str
-    entities: Entities
-    chosen: Chosen
+    background: tuple[Phrase, CleanBackground] | None
+    objects: list[tuple[Phrase, Cutout]]
+    subjects: dict[str, tuple[Subject, FacePicture | None, list[Cutout | None]]]  # by their ids
     numbers: list[int]  # of the key frames
 
     @property
-    def phrases(self) -> list[str]:
-        """All that is searched in the caption."""
-        entities = self.entities
-        told = [*entities.objects, *([entities.background] if entities.background else [])]
-        told += [phrase for subject in entities.subjects for phrase in (subject.noun, *subject.attributes)]
-        return [phrase.text for phrase in told]
+    def nouns(self) -> dict[str, Phrase]:
+        """What the caption calls people, by their ids."""
+        return {name: subject.noun for name, (subject, _, _) in self.subjects.items()}
+
+    @property
+    def mentions(self) -> list[tuple[str, int | None, Phrase]]:
+        """Kind, number of the subject, and words of every entity, in the order of a scene's."""
+        found: list[tuple[str, int | None, Phrase]] = []
+        if self.background:
+            found.append(("background", None, self.background[0]))
+        found += [("object", None, phrase) for phrase, _ in self.objects]
+        for number, (subject, _, _) in enumerate(self.subjects.values()):
+            found.append(("face", number, subject.noun))
+            found += [("attribute", number, phrase) for phrase in subject.attributes]
+        return found
 
 
 def record_of(look: Look, stages: Stages, validation: float = 0.0) -> ClipRecord:
@@ -61,26 +81,31 @@ def record_of(look: Look, stages: Stages, validation: float = 0.0) -> ClipRecord
 
     Raises:
         WordsDiffer: the caption cannot be told in a scene so that every word has its owner.
+        NoRecord: nobody is left, or the record is none by the rules of records.
+        SceneError: nor is there a scene of it.
     """
-    kept, caption, entities = look.of(Technical), look.of(Captioning), look.of(Matching)
-    parts = _Packed(caption.text, entities, _chosen(look, stages), kept.key_numbers)
-    clip = look.clip
-    record = ClipRecord(
-        id=clip.id,
-        video=look.of(ClipVideo).video,
-        caption=tagged(caption.text, {f"s{n}": s.noun for n, s in enumerate(entities.subjects, start=1)}),
-        width=kept.width,
-        height=kept.height,
-        frames=kept.frames,
-        fps=float(FPS),
-        split="validation" if look.source_random("split").random() < validation else "train",
-        background=_background(parts),
-        objects=_objects(parts),
-        subjects=_subjects(parts),
-        scores=_scores(look) | _certainty(parts.chosen),
-        meta={"source": clip.source.id, "file": clip.source.name, "start": f"{clip.start}", "end": f"{clip.end}"},
-    )
-    _expect_owners(record, caption, entities)
+    kept, clip, chosen = look.of(Technical), look.clip, _chosen(look, stages)
+    parts = _packed(look.of(Captioning).text, look.of(Matching), chosen, kept.key_numbers)
+    stated = {
+        "id": clip.id,
+        "video": look.of(ClipVideo).video,
+        "caption": tagged(parts.caption, parts.nouns),
+        "width": kept.width,
+        "height": kept.height,
+        "frames": kept.frames,
+        "fps": float(FPS),
+        "split": "validation" if look.source_random("split").random() < validation else "train",
+        "background": _background(parts),
+        "objects": _objects(parts),
+        "subjects": _subjects(parts),
+        "scores": _scores(look) | _certainty(chosen),
+        "meta": {"source": clip.source.id, "file": clip.source.name, "start": f"{clip.start}", "end": f"{clip.end}"},
+    }
+    try:
+        record = ClipRecord.from_dict(stated)
+    except RecordError as error:
+        raise NoRecord(str(error)) from error
+    _expect_owners(record, parts)
     return record
 
 
@@ -103,49 +128,59 @@ def _chosen(look: Look, stages: Stages) -> Chosen:
     return choose(clean, passing(ObjectMasks), passing(FaceGates), passing(AttributeMasks), chance)
 
 
-def _background(parts: _Packed) -> Part | None:
-    phrase, found = parts.entities.background, parts.chosen.background
-    if phrase is None or found is None:
+def _packed(caption: str, entities: Entities, chosen: Chosen, numbers: list[int]) -> _Packed:
+    objects = zip(entities.objects, chosen.objects, strict=True)
+    rows = zip(entities.subjects, chosen.faces, chosen.attributes, strict=True)
+    people = {f"s{number}": row for number, row in enumerate(rows, start=1) if row[1] or row[0].attributes}
+    if not people:
+        raise NoRecord("of nobody in this clip there is a face or an attribute")
+    place = (entities.background, chosen.background) if entities.background and chosen.background else None
+    return _Packed(caption, place, [(phrase, found) for phrase, found in objects if found], people, numbers)
+
+
+def _background(parts: _Packed) -> dict[str, Any] | None:
+    if parts.background is None:
         return None
-    picture = Picture(image=found.picture, frame=parts.numbers[found.key], fit="crop")
-    return Part(**_words(phrase, parts), pictures=[picture])
+    phrase, found = parts.background
+    return _words(phrase, parts) | {"pictures": [_picture(found, parts) | {"fit": "crop"}]}
 
 
-def _objects(parts: _Packed) -> list[Thing]:
-    pairs = zip(parts.entities.objects, parts.chosen.objects, strict=True)
-    return [Thing(**_words(p, parts), pictures=[_picture(found, parts)]) for p, found in pairs if found]
+def _objects(parts: _Packed) -> list[dict[str, Any]]:
+    return [_words(phrase, parts) | {"pictures": [_picture(found, parts)]} for phrase, found in parts.objects]
 
 
-def _subjects(parts: _Packed) -> list[Person]:
+def _subjects(parts: _Packed) -> list[dict[str, Any]]:
     people = []
-    rows = zip(parts.entities.subjects, parts.chosen.faces, parts.chosen.attributes, strict=True)
-    for number, (subject, face, worn) in enumerate(rows, start=1):
+    for name, (subject, face, worn) in parts.subjects.items():
         attributes = [
-            Part(**_words(phrase, parts), pictures=[_picture(found, parts)] if found else [])
+            _words(phrase, parts) | {"pictures": [_picture(found, parts)] if found else []}
             for phrase, found in zip(subject.attributes, worn, strict=True)
         ]
         faces = [_picture(face, parts)] if face else []
-        people.append(Person(id=f"s{number}", word=subject.noun.text, faces=faces, attributes=attributes))
+        people.append({"id": name, "word": subject.noun.text, "faces": faces, "attributes": attributes})
     return people
 
 
-def _picture(found: FacePicture | Cutout, parts: _Packed) -> Picture:
-    return Picture(image=found.picture, frame=parts.numbers[found.key])
+def _picture(found: CleanBackground | FacePicture | Cutout, parts: _Packed) -> dict[str, Any]:
+    return {"image": found.picture, "frame": parts.numbers[found.key]}
 
 
 def _words(phrase: Phrase, parts: _Packed) -> dict[str, Any]:
     """A phrase as a record states it: with the number of its occurrence where there are several, of which a scene
-    leaves those out that lie inside a longer phrase ("hat" in "red hat")."""
-    longer = [
-        span for text in parts.phrases for span in find_phrase(text, parts.caption) if len(text) > len(phrase.text)
-    ]
-    places = [
-        (start, stop)
-        for start, stop in find_phrase(phrase.text, parts.caption)
-        if not any(outer[0] <= start and stop <= outer[1] for outer in longer)
-    ]
-    several = len(places) > 1 and phrase.chars in places
-    return {"word": phrase.text} | ({"occurrence": places.index(phrase.chars) + 1} if several else {})
+    leaves those out that lie inside a longer phrase ("hat" in "red hat").
+
+    Raises:
+        WordsDiffer: so does the phrase itself.
+    """
+    told = [noun.chars for noun in parts.nouns.values()]  # tagged, so a scene takes them nowhere else
+    for kind, _, other in parts.mentions:
+        told += find_phrase(other.text, parts.caption) if kind != "face" else []
+    found = find_phrase(phrase.text, parts.caption)
+    places = [place for place in found if not any(inside(place, other) for other in told)]
+    if phrase.chars not in places:
+        text = f"{phrase.text!r} at character {phrase.chars[0]} lies inside other words, which it leaves out"
+        raise WordsDiffer(f"a scene would read {parts.caption!r} in another way: {text}")
+    return {"word": phrase.text} | ({"occurrence": places.index(phrase.chars) + 1} if len(places) > 1 else {})
 
 
 def _scores(look: Look) -> dict[str, float]:
@@ -163,15 +198,15 @@ def _certainty(chosen: Chosen) -> dict[str, float]:
     return {"certainty": min(scores)} if scores else {}
 
 
-def _expect_owners(record: ClipRecord, caption: Caption, entities: Entities) -> None:
-    """That a scene of the record finds every word where curation found it, whatever rules it goes by."""
+def _expect_owners(record: ClipRecord, parts: _Packed) -> None:
+    """That a scene of the record finds every word where curation found it and nowhere else, whatever rules it goes
+    by."""
     shades = count()  # a scene refuses one face for two people, so each picture is another
     scene = Scene.from_dict(
         record.scene(lambda pictures: Image.new("RGB", (64, 64), (next(shades), 0, 0))), source=record.id
     )
-    wanted = {(subject.noun.chars, number) for number, subject in enumerate(entities.subjects)}
-    wanted |= {(a.chars, number) for number, subject in enumerate(entities.subjects) for a in subject.attributes}
-    found = {(span, entity.subject) for entity in scene.entities for span in entity.spans}
-    if scene.prompt != caption.text or not wanted <= found:
-        lost = [caption.text[slice(*chars)] for chars, _ in sorted(wanted - found)]
-        raise WordsDiffer(f"a scene would read {caption.text!r} in another way: {', '.join(lost) or scene.prompt!r}")
+    wanted = [(kind, subject, (phrase.chars,)) for kind, subject, phrase in parts.mentions]
+    found = [(entity.kind, entity.subject, entity.spans) for entity in scene.entities]
+    if scene.prompt != parts.caption or wanted != found:
+        lost = [phrase.text for own, (_, _, phrase) in zip(wanted, parts.mentions, strict=True) if own not in found]
+        raise WordsDiffer(f"a scene would read {parts.caption!r} in another way: {', '.join(lost) or scene.prompt!r}")

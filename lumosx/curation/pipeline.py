@@ -53,8 +53,7 @@ def make_stages(models: Mapping[str, Any], settings: Mapping[str, Mapping[str, A
     problems = list(_strange(settings))
     made: dict[Kind, Stage[Any]] = {}
     for kind in STAGES:
-        roles = {each.metadata["role"] for each in _fields(kind, "model")}
-        missing = [f"model for {role}" for role in sorted(roles - models.keys())]
+        missing = [f"model for {role}" for role in sorted(roles(kind) - models.keys())]
         missing += [f"stage {needed.name}" for needed in kind.needs if needed not in made]
         if not missing:
             given = {each.name: models[each.metadata["role"]] for each in _fields(kind, "model")}
@@ -106,6 +105,11 @@ def _strange(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                 yield f"no setting {stage}.{name}; there is {near[0] if near else 'none'}"
             elif not _fits(value, wanted := known[name].type):
                 yield f"{stage}.{name}: {value!r} is not of type {getattr(wanted, '__name__', wanted)}"
+
+
+def roles(*kinds: Kind) -> set[str]:
+    """Of the models that stages ask."""
+    return {each.metadata["role"] for kind in kinds for each in _fields(kind, "model")}
 
 
 def _settings(kind: Kind) -> dict[str, Field[Any]]:

@@ -164,11 +164,6 @@ def still_said(lines: Iterable[Review]) -> dict[tuple[str, str], Review]:
     return {key: review for key, review in last.items() if review.verdict or review.moves}
 
 
-def reviews(path: Path) -> dict[str, Review]:
-    """By clip the review that counts: the last one that still stands. Raises InputError as `read_reviews` does."""
-    return {review.clip: review for review in still_said(read_reviews(path)).values()}
-
-
 def apply(record: ClipRecord, review: Review) -> ClipRecord | None:
     """The record with the review's moves, as it is if the review is of another state of it; None: it was rejected.
 

@@ -7,8 +7,9 @@ whichever engine records are measured, and however often the run is killed and b
 import errno
 import json
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, UserDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,27 @@ class TooManyFailures(Exception):
     """More of a run's records failed than its budget allows; carries the commonest errors."""
 
 
+class Values(UserDict[Kind, Any]):
+    """What was measured of a record, by stage. What is put in as the ledger's text is read whenever it is asked for:
+    read once for all, the values of many clips take ten times the memory, and Python would search them for garbage
+    again and again."""
+
+    def __getitem__(self, kind: Kind) -> Any:
+        value = super().__getitem__(kind)
+        return kind.gives.model_validate_json(value) if isinstance(value, str) else value
+
+    def __copy__(self) -> "Values":
+        made = Values.__new__(Values)  # many times faster than the parent's way, of which all passes make many
+        made.data = self.data.copy()
+        return made
+
+
 @dataclass
 class Standing:
     """How far a record got: what was measured of it, and what it waits for or what stopped it."""
 
     record: Record
-    values: dict[Kind, Model] = field(default_factory=dict)
+    values: MutableMapping[Kind, Any] = field(default_factory=Values)
     waits: Kind | None = None
     stopped: tuple[Kind, Rejected | Failed] | None = None
 
@@ -54,43 +70,42 @@ class Job:
 
 
 def survey(
-    records: Sequence[Record],
+    standings: Sequence[Standing],
     kinds: Sequence[Kind],
     stages: Stages,
     ledger: Ledger,
-    again: Callable[[Kind, Failed], bool] = lambda kind, failed: False,
+    again: Callable[[Failed], bool] = lambda failed: False,
 ) -> list[Standing]:
-    """Where each record stands by what the ledger holds and today's thresholds.
+    """Where each record stands after some stages, by what the ledger holds and today's thresholds.
 
     Args:
-        records: all of the run, because some stages judge a record among the others.
+        standings: before these stages, which are not changed; of all records of the run, because some stages judge a
+            record among the others.
         kinds: the stages to go through, in order.
         stages: with their settings.
         ledger: what was measured.
-        again: whether a failure of a stage counts as not measured.
+        again: whether a failure counts as not measured.
     """
     prints = fingerprints(stages)
-    standings = [Standing(record) for record in records]
+    standings = [Standing(one.record, copy(one.values), one.waits, one.stopped) for one in standings]
     for kind in kinds:
-        rows = ledger.rows(kind.name, prints[kind])
+        outcomes = ledger.outcomes(kind.name, prints[kind])
         staying = [standing for standing in standings if standing.alive]
         for standing in staying:
-            _read(standing, kind, rows.get(standing.record.id), again)
-        measured = {s.record.id: s.values[kind] for s in staying if s.alive}
+            _read(standing, kind, outcomes.get(standing.record.id), again)
         if kind.among_others and any(standing.waits for standing in standings):
             for standing in staying:
                 standing.waits = kind if standing.alive else standing.waits  # for the others
             continue
-        rejected = stages[kind].judge_all(measured)
-        for standing in staying:
-            if standing.record.id in rejected:
-                standing.stopped = kind, rejected[standing.record.id]
+        measured = [standing for standing in staying if standing.alive]
+        for standing, rejected in zip(measured, _judged(measured, kind, stages[kind]), strict=True):
+            if rejected:
+                standing.stopped = kind, rejected
     return standings
 
 
 def advance(
-    records: Sequence[Record],
-    before: Sequence[Kind],
+    before: Sequence[Standing],
     kinds: Sequence[Kind],
     stages: Stages,
     ledger: Ledger,
@@ -102,22 +117,19 @@ def advance(
     """Measures what is missing of a group of stages; where each record stands afterwards.
 
     Args:
-        records: all of the run.
-        before: the stages that come earlier.
+        before: where all records of the run stand after the earlier stages.
         kinds: the stages of the group.
         stages, ledger: as of `survey`.
         again: whether a failure in the group counts as not measured.
         measure: who measures: `local`, or an engine that spreads jobs over processes.
-        budget: share of the records that may fail.
+        budget: share of the jobs that may fail. The run stops when more have failed than may of all of them, which no
+            success mends any more, so that their order is of no matter; but not before FEWEST are done.
         on_done: called with the number of jobs done and of all jobs.
 
     Raises:
         TooManyFailures: more failed.
     """
-    due = [*before, *kinds]
-    # What failed in an earlier group has had its other try in this run. It must not be waited for once more, because
-    # those that are judged among others would wait for it.
-    standings = survey(records, due, stages, ledger, lambda kind, failed: kind in kinds and again(failed))
+    standings = survey(before, kinds, stages, ledger, again)
     waiting = [s for s in standings if s.waits in kinds and s.waits not in s.values]
     jobs = [Job(s.record, s.values, kinds[kinds.index(s.waits) :]) for s in waiting if s.waits]
     prints, errors, done = fingerprints(stages), Counter[str](), 0
@@ -131,11 +143,13 @@ def advance(
                     failed = json.loads(row.error)
                     errors[f"{kind.name}: {failed['type']}: {without_names(failed['message'], job.record)}"] += 1
             on_done(done, len(jobs))
-            if done >= FEWEST and errors.total() > budget * done:
-                raise TooManyFailures(_told(errors, done, budget))
+            if done >= FEWEST and errors.total() > budget * len(jobs):
+                raise TooManyFailures(_told(errors, done, len(jobs), budget))
     finally:
         ledger.flush()
-    return survey(records, due, stages, ledger)
+    # What failed has had its other try. It must not be waited for once more, because those that are judged among
+    # others would wait for it.
+    return survey(before, kinds, stages, ledger) if jobs else standings
 
 
 @dataclass(frozen=True)
@@ -155,8 +169,8 @@ Engine = Callable[[Sequence[Job]], Iterable[tuple[Job, Outcome | None]]]
 class Worker:
     """Measures jobs in this process. `stages` may share models, which load when they are first asked."""
 
-    def __init__(self, stages: Stages, out: Path, seed: int) -> None:
-        self.stages, self.blobs, self.seed = stages, Blobs(out), seed
+    def __init__(self, stages: Stages, out: Path) -> None:
+        self.stages, self.blobs = stages, Blobs(out)
 
     def __call__(self, job: Job) -> Outcome:
         """One outcome a stage, up to the first that fails or by whose value the record leaves; raises nothing."""
@@ -164,7 +178,7 @@ class Worker:
         for kind in job.due:
             stage, start = self.stages[kind], time.perf_counter()
             try:
-                text = stage.measure(Look(job.record, values, self.blobs, self.seed)).model_dump_json()
+                text = stage.measure(Look(job.record, values, self.blobs)).model_dump_json()
                 values[kind] = kind.gives.model_validate_json(text)  # what a later run will read
             except Exception as error:
                 outcome.append((kind, Measured(None, json.dumps(asdict(failure(error))), time.perf_counter() - start)))
@@ -185,13 +199,15 @@ def local(worker: Worker) -> Engine:
     return measure
 
 
-def spread(make: Callable[[], Worker], workers: int | None = None, address: str | None = None) -> Engine:
-    """Jobs over the processes of Ray, each of which makes its own worker; `workers` and `address` as of
+def spread(
+    make: Callable[[], Worker], workers: int | None = None, address: str | None = None, gpu: bool = True
+) -> Engine:
+    """Jobs over the processes of Ray, each of which makes its own worker; `workers`, `address` and `gpu` as of
     `map_with_ray`."""
     from lumosx.ray_engine import map_with_ray
 
     def measure(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome | None]]:
-        for number, outcome in map_with_ray(jobs, make, workers, address):
+        for number, outcome in map_with_ray(jobs, make, workers, address, gpu):
             yield jobs[number], outcome
 
     return measure
@@ -213,22 +229,31 @@ def without_names(message: str, record: Record) -> str:
     return message
 
 
-def _read(standing: Standing, kind: Kind, row: Row | None, again: Callable[[Kind, Failed], bool]) -> None:
-    """Takes a row into a standing."""
-    if row is None:
+def _read(
+    standing: Standing, kind: Kind, outcome: tuple[str | None, str | None] | None, again: Callable[[Failed], bool]
+) -> None:
+    """Takes what the ledger has of a record, value and error, into its standing."""
+    value, error = outcome or (None, None)
+    if value is not None:
+        standing.values[kind] = value
+    elif error is None or again(failed := Failed(**json.loads(error))):
         standing.waits = kind
-    elif row.error is not None:
-        failed = Failed(**json.loads(row.error))
-        if again(kind, failed):
-            standing.waits = kind
-        else:
-            standing.stopped = kind, failed
     else:
-        assert row.value is not None
-        standing.values[kind] = kind.gives.model_validate_json(row.value)
+        standing.stopped = kind, failed
 
 
-def _told(errors: Counter[str], done: int, budget: float) -> str:
+def _judged(standings: Sequence[Standing], kind: Kind, stage: Stage[Any]) -> Iterator[Rejected | None]:
+    """Why records leave; None: they stay."""
+    if kind.among_others:
+        rejected = stage.judge_all({standing.record.id: standing.values[kind] for standing in standings})
+        yield from (rejected.get(standing.record.id) for standing in standings)
+    elif type(stage).judge is Stage.judge:  # it rejects nobody, so that no value need be read
+        yield from (None for _ in standings)
+    else:  # one after the other, so that one value is read at a time
+        yield from (stage.judge(standing.values[kind]) for standing in standings)
+
+
+def _told(errors: Counter[str], done: int, of: int, budget: float) -> str:
     commonest = [f"  {count} x {text}" for text, count in errors.most_common(5)]
-    share = f"{errors.total()} of {done} records failed, more than {budget:.0%}"
+    share = f"{errors.total()} of {done} records failed, more than {budget:.0%} of all {of}"
     return "\n".join([f"{share}. The commonest errors:", *commonest])

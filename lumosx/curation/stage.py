@@ -83,9 +83,9 @@ class Stage(ABC, Generic[Value]):
         return None
 
     def judge_all(self, values: Mapping[str, Value]) -> dict[str, Rejected]:
-        """Why records leave, by id; `values` are those of all records that came so far."""
-        judged = {record: self.judge(value) for record, value in values.items()}
-        return {record: rejected for record, rejected in judged.items() if rejected}
+        """Why records leave, by id, of a stage that judges among others; `values` are those of all records that came so
+        far."""
+        raise NotImplementedError
 
     def identity(self) -> dict[str, Any]:
         """What a value depends on besides the record and what was measured before: plain data."""
@@ -110,12 +110,15 @@ def fingerprints(stages: Mapping[type[Stage[Any]], Stage[Any]]) -> dict[type[Sta
 
 @dataclass(frozen=True)
 class Look:
-    """What a stage is given: a record, what was measured of it, the store of blobs, and the run's seed."""
+    """What a stage is given: a record, what was measured of it, and the store of blobs.
+
+    seed: of what is chosen when records are packed. Where something is measured it stays 0, as no fingerprint has it.
+    """
 
     record: Record
     values: Mapping[type[Stage[Any]], Model]
     blobs: Blobs
-    seed: int
+    seed: int = 0
 
     def of(self, kind: "type[Stage[Value]]") -> Value:
         """What an earlier stage measured. Raises KeyError unless the asking stage `needs` it."""

@@ -15,7 +15,7 @@ class Sidecar:
     folder. A video's text answers for each of its clips.
 
     The card's revision is a digest of all these files, so that a changed one is read again; but then so are all, and
-    what follows from them is measured again.
+    what follows from them is measured again. What curation wrote of a data set in the folder is none of them.
 
     Args:
         place: the folder.
@@ -28,7 +28,8 @@ class Sidecar:
     def __init__(self, place: str | Path, device: str = "cpu") -> None:
         del device
         self._folder = Path(place).expanduser()
-        files = sorted(path for suffix in (".txt", ".json") for path in self._folder.rglob(f"*{suffix}"))
+        found = (path for suffix in (".txt", ".json") for path in self._folder.rglob(f"*{suffix}"))
+        files = sorted(path for path in found if not _is_curations(path, self._folder))
         if not files:
             raise InputError(f"{place}: no folder with NAME.txt or NAME.json beside NAME of a video")
         lines = "".join(f"{file.relative_to(self._folder).as_posix()} {sha256_of(file)}\n" for file in files)
@@ -47,3 +48,9 @@ class Sidecar:
         except (OSError, UnicodeDecodeError) as error:
             wanted = "what the clip shows" if question.schema is None else "its entities"
             raise InputError(f"{self._folder / name}: cannot be read ({error}); write {wanted} into it") from error
+
+
+def _is_curations(file: Path, folder: Path) -> bool:
+    """Whether it is of a data set below a folder: curation keeps these files there from its first plan or run on."""
+    own = [folder / each for each in file.relative_to(folder).parents if each.name == "curation"]
+    return any((each / name).is_file() for each in own for name in ("setup.json", "sources.json"))

@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from real_footage import VIDEOS, setup, write_footage
 
 from lumosx.cli.curate_run import run
-from lumosx.curation.curate import EngineName, Setup
+from lumosx.curation.curate import EngineName
 from lumosx.curation.ledger import Ledger
+from lumosx.curation.setup import Setup
 
 A_RUN = 7  # kills of a run at most, so that there are several runs
 LONG = 600.0  # seconds in which an attempt ends

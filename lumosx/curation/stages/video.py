@@ -30,7 +30,8 @@ class ClipVideo(Stage[VideoFile]):
         """The file as a blob."""
         kept = look.of(Technical)
         frames = Span.of_clip(look.clip).read(crop=look.of(SubtitleText).crop, side=min(kept.width, kept.height))
-        with tempfile.TemporaryDirectory() as folder:
+        # in the data set, where the next run removes what a kill left, as it does with all of such names
+        with tempfile.TemporaryDirectory(prefix=".clip.", suffix=".part", dir=look.blobs.root) as folder:
             path = Path(folder, "clip.mp4")
             write_mp4(frames[:, : kept.height, : kept.width], path, FPS, {"crf": str(self.crf)})
             return VideoFile(video=look.blobs.put(path.read_bytes(), ".mp4"))

@@ -160,6 +160,18 @@ def test_a_changed_text_is_another_model(written):
     assert len({first.revision, second.revision, Sidecar(written).card.revision}) == 3
 
 
+@pytest.mark.parametrize("out", [".", "some/out"])
+def test_a_data_set_in_its_folder_is_no_text(written, out):
+    before = Sidecar(written).card
+    work = written / out / "curation"
+    (work / "ledger").mkdir(parents=True)
+    for name in ("sources.json", "setup.json", "ledger/a.json"):
+        (work / name).write_text("{}")
+        assert Sidecar(written).card == before
+    (written / "curation.txt").write_text("A man.")
+    assert Sidecar(written).card != before
+
+
 def test_texts_that_are_not_there(written):
     for schema, wanted in ((None, r"other\.txt.*what the clip shows"), ({}, r"other\.json.*its entities")):
         with pytest.raises(InputError, match=wanted):

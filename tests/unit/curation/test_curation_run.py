@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from curation_toys import Among, First, Last, Second, asked, clips, toys
+from curation_toys import Among, First, Last, Number, Second, asked, clips, toys
 
 from lumosx.curation.ledger import Ledger
 from lumosx.curation.run import FEWEST, Standing, TooManyFailures, Worker, advance, local, survey
@@ -17,11 +18,10 @@ GROUPS = ((First, Second), (Among,), (Last,))
 def run(out: Path, records: Sequence[Clip], stages, budget: float = 1.0, **more) -> list[Standing]:
     """All groups, one after the other."""
     ledger = Ledger(out / "ledger")
-    standings: list[Standing] = []
-    for number, group in enumerate(GROUPS):
-        before = [kind for earlier in GROUPS[:number] for kind in earlier]
-        measure = local(Worker(stages, out, seed=7))
-        standings = advance(records, before, group, stages, ledger, measure, budget, **more)
+    standings = [Standing(record) for record in records]
+    for group in GROUPS:
+        measure = local(Worker(stages, out))
+        standings = advance(standings, group, stages, ledger, measure, budget, **more)
     return standings
 
 
@@ -43,6 +43,31 @@ def test_each_stage_measures_each_clip_once_and_a_second_run_nothing(tmp_path: P
     assert outcome(again) == outcome(first)
     last = first[3].values[Last]
     assert last.value == first[3].values[Second].value + 3
+
+
+def test_a_run_with_nothing_to_do_reads_each_stage_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, records = tmp_path / "calls", clips(5, tmp_path)
+    run(tmp_path, records, toys(calls))
+    read, outcomes = list[str](), Ledger.outcomes
+
+    def noted(self: Ledger, stage: str, fingerprint: str) -> Any:
+        read.append(stage)
+        return outcomes(self, stage, fingerprint)
+
+    monkeypatch.setattr(Ledger, "outcomes", noted)
+    assert all(standing.alive for standing in run(tmp_path, records, toys(calls)))
+    assert read == ["first", "second", "among", "last"]
+
+
+def test_only_what_is_judged_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second and the last stage reject nobody."""
+    calls, records = tmp_path / "calls", clips(5, tmp_path)
+    run(tmp_path, records, toys(calls))
+    read, validate = list[str](), Number.model_validate_json
+    monkeypatch.setattr(Number, "model_validate_json", lambda text: read.append(text) or validate(text))
+    standings = run(tmp_path, records, toys(calls))
+    assert len(read) == 2 * len(records)
+    assert standings[0].values[Last].value == standings[0].values[Second].value
 
 
 def test_a_threshold_measures_nothing_again_but_what_it_lets_through(tmp_path: Path) -> None:
@@ -86,7 +111,8 @@ def test_a_stage_that_judges_among_others_waits_for_all(tmp_path: Path) -> None:
     assert [s.alive for s in standings] == [True, True, False, False]
     assert standings[2].stopped == (Among, Rejected("again", "the same"))
     ledger = Ledger(tmp_path / "ledger")
-    waiting = survey(clips(5, tmp_path), [First, Second, Among], stages, ledger)
+    everybody = [Standing(clip) for clip in clips(5, tmp_path)]
+    waiting = survey(everybody, [First, Second, Among], stages, ledger)
     assert [s.waits for s in waiting] == [Among] * 4 + [First]
 
 
@@ -120,11 +146,27 @@ def test_what_may_pass_holds_up_nobody(tmp_path: Path) -> None:
 
 def test_too_many_failures_stop_the_run_and_lose_nothing(tmp_path: Path) -> None:
     calls, records = tmp_path / "calls", clips(3 * FEWEST, tmp_path)
-    fails = (1, 30)
+    fails = (1, 30, 40, 50)
     with pytest.raises(
-        TooManyFailures, match=r"2 of 31 records failed, more than 5%(.|\n)*1 x first: ValueError: clip"
+        TooManyFailures, match=r"4 of 51 records failed, more than 5% of all 60(.|\n)*1 x first: ValueError: clip"
     ):
         run(tmp_path, records, toys(calls, fails=fails), budget=0.05)
-    assert len([c for c in asked(calls) if c.startswith("first")]) == 31
+    assert len([c for c in asked(calls) if c.startswith("first")]) == 51
     run(tmp_path, records, toys(calls, fails=fails), budget=0.5)
     assert len([c for c in asked(calls) if c.startswith("first")]) == 3 * FEWEST
+
+
+@pytest.mark.parametrize("first", [0, 40, 95])
+def test_whether_failures_are_too_many_is_no_matter_of_when_they_come(tmp_path: Path, first: int) -> None:
+    records = clips(100, tmp_path)
+    few = toys(tmp_path / "calls", fails=tuple(range(first, first + 5)))
+    standings = run(tmp_path / "few", records, few, budget=0.05)
+    assert sum(standing.alive for standing in standings) == 95
+    many = toys(tmp_path / "calls", fails=tuple(range(first - 1, first + 5) if first else range(6)))
+    with pytest.raises(TooManyFailures, match=r"^6 of \d+ records failed, more than 5% of all 100\."):
+        run(tmp_path / "many", records, many, budget=0.05)
+
+
+def test_one_failure_of_a_few_is_not_too_many(tmp_path: Path) -> None:
+    standings = run(tmp_path, clips(FEWEST - 1, tmp_path), toys(tmp_path / "calls", fails=(0,)), budget=0.05)
+    assert [standing.alive for standing in standings] == [False, *[True] * (FEWEST - 2)]

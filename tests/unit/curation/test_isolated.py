@@ -95,6 +95,22 @@ def test_a_script_without_a_guard_is_not_run_anew(tmp_path: Path) -> None:
     assert done.stdout.split() == ["begun", "5.0"]
 
 
+def test_a_process_that_has_grown_is_replaced_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "growing.py").write_text(
+        "import os, time\nkept = []\ndef grow():\n    kept.append(bytearray(400_000_000))\n"
+        "    time.sleep(1.1)\n    return os.getpid()\n"  # it is looked at once a second
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from growing import grow\nfrom lumosx.curation.isolated import call\n"
+        "print(*(call(grow, seconds=60) for _ in range(2)))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=100,
+                          env={**os.environ, "PYTHONPATH": str(tmp_path)})  # fmt: skip
+    assert len(set(done.stdout.split())) == 2
+    assert done.stderr == ""
+
+
 def test_a_process_ends_with_one_that_was_killed(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from lumosx.curation import pack
 from lumosx.curation.blobs import Blobs
-from lumosx.curation.pack import WordsDiffer, record_of, tagged
+from lumosx.curation.pack import NoRecord, WordsDiffer, record_of, tagged
 from lumosx.curation.run import Kind
 from lumosx.curation.sources import Clip, Source
 from lumosx.curation.stage import Look
@@ -174,6 +176,85 @@ def test_what_a_scene_would_read_otherwise_is_no_record(tmp_path: Path) -> None:
     entities = two_women(subjects=[man], objects=[], background=None)
     with pytest.raises(WordsDiffer, match=r"would read 'A man &amp; a dog\.' in another way"):
         record_of(*look_of(tmp_path, entities, caption))
+
+
+def seen(record: Any) -> list[tuple[str, tuple[Any, ...]]]:
+    """Words and places of all entities, as a scene of the record finds them."""
+    shades = iter(range(99))
+    scene = Scene.from_dict(record.scene(lambda pictures: Image.new("RGB", (64, 64), (next(shades), 0, 0))))
+    return [(entity.words[0], entity.spans) for entity in scene.entities]
+
+
+CUPS = "A man holds a tea cup. On the table stands a cup near a woman with a tea cup."
+CUP = place("cup", 2, CUPS)  # on the table
+
+
+def cups(*objects: Phrase, **changed: Any) -> Entities:
+    """The second tea cup is the woman's."""
+    people = [
+        Subject(box=0, noun=place("man", caption=CUPS), attributes=[]),
+        Subject(box=1, noun=place("woman", caption=CUPS), attributes=[place("tea cup", 2, CUPS)]),
+    ]
+    return two_women(**{"subjects": people, "objects": list(objects), "background": None} | changed)
+
+
+def test_a_thing_that_a_scene_would_see_elsewhere_is_no_record(tmp_path: Path) -> None:
+    inner = Phrase(text="cup", chars=(18, 21))  # of the first tea cup
+    for entities in (cups(inner), cups(background=inner)):
+        with pytest.raises(WordsDiffer, match=r"'cup' at character 18 lies inside other words"):
+            record_of(*look_of(tmp_path, entities, CUPS))
+    record = record_of(*look_of(tmp_path, cups(CUP), CUPS))
+    assert dict(seen(record)) == {"man": ((2, 5),), "woman": ((56, 61),), "tea cup": ((69, 76),), "cup": ((45, 48),)}
+
+
+def test_words_that_the_record_does_not_state_take_no_place(tmp_path: Path) -> None:
+    """A tea cup that was not found is none of the scene's, so that it sees a cup in it."""
+    objects = [place("tea cup", 1, CUPS), CUP]
+    people = [Subject(box=0, noun=place("man", caption=CUPS), attributes=[])]
+    look, stages = look_of(tmp_path, cups(*objects, subjects=people), CUPS)
+    assert dict(seen(record_of(look, stages)))["cup"] == ((45, 48),)
+    stages[ObjectMasks].passing = lambda value: [[], value.objects[1]]
+    record = record_of(look, stages)
+    assert record.objects[0].occurrence == 2
+    assert dict(seen(record))["cup"] == ((45, 48),)
+
+
+def test_a_noun_takes_the_place_where_it_is_tagged_alone(tmp_path: Path) -> None:
+    caption = "A park ranger walks in a park. The park ranger smiles."
+    people = [Subject(box=0, noun=place("park ranger", 1, caption), attributes=[])]
+    entities = two_women(subjects=people, objects=[], background=place("park", 2, caption))
+    record = record_of(*look_of(tmp_path, entities, caption))
+    assert dict(seen(record)) == {"park": ((25, 29),), "park ranger": ((2, 13),)}
+
+
+@pytest.mark.parametrize("changed", [{}, {"objects": [], "background": place("boat")}])
+def test_all_entities_are_looked_for_in_the_scene(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    people = [Subject(box=0, noun=place("woman"), attributes=[])]
+    monkeypatch.setattr(pack, "_words", lambda phrase, parts: {"word": phrase.text})
+    with pytest.raises(WordsDiffer, match=r"in another way: 'boat'$"):  # which the caption says twice
+        record_of(*look_of(tmp_path, two_women(subjects=people, **changed)))
+
+
+def test_who_has_neither_face_nor_attribute_stays_as_words(tmp_path: Path) -> None:
+    people = [Subject(box=0, noun=place("woman"), attributes=[]), two_women().subjects[1]]
+    look, stages = look_of(tmp_path, two_women(subjects=people))
+    stages[FaceGates].passing = lambda value: [[], []]
+    record = record_of(look, stages)
+    assert [person.id for person in record.subjects] == ["s2"]
+    assert record.caption.startswith("A woman in a red hat {{left}} and another {woman:s2} in a hat")
+    assert ("woman", (place("woman", 2).chars,)) in seen(record)
+    look, stages = look_of(tmp_path, two_women(subjects=people[:1]))
+    stages[FaceGates].passing = lambda value: [[]]
+    with pytest.raises(NoRecord, match="of nobody in this clip there is a face or an attribute"):
+        record_of(look, stages)
+
+
+def test_what_breaks_the_rules_of_records_is_none(tmp_path: Path) -> None:
+    long = CAPTION + " And so on." * 800
+    with pytest.raises(NoRecord, match=r"^caption: String should have at most 8000 characters, not 'A \{woman:s1\}"):
+        record_of(*look_of(tmp_path, two_women(), long))
 
 
 def test_the_records_are_a_data_set_of_which_nothing_is_missing(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from lumosx.curation.review import (
     placed,
     read_reviews,
     reviewed,
-    reviews,
+    still_said,
 )
 from lumosx.curation.review_server import LOOPBACK, Desk, ReviewServer
 from lumosx.errors import InputError
@@ -92,13 +92,11 @@ def test_threads_that_write_at_once_lose_nothing(record: ClipRecord, tmp_path: P
     assert sorted(review.reviewer for review in read_reviews(path)) == sorted(names)
 
 
-def test_the_last_review_that_still_stands_counts(record: ClipRecord, tmp_path: Path) -> None:
-    path = tmp_path / "reviews.jsonl"
-    for line in (said(record, "accept"), said(record, "reject", reviewer="bob"), said(record, "reject")):
-        append(line, path)
-    assert reviews(path) == {record.id: said(record, "reject")}
-    append(said(record, None), path)  # ada takes all back
-    assert reviews(path) == {record.id: said(record, "reject", reviewer="bob")}
+def test_what_still_stands_comes_in_the_order_in_which_it_was_said(record: ClipRecord) -> None:
+    lines = [said(record, "accept"), said(record, "reject", reviewer="bob"), said(record, "reject")]
+    assert list(still_said(lines).values()) == [said(record, "reject", reviewer="bob"), said(record, "reject")]
+    lines.append(said(record, None))  # ada takes all back
+    assert list(still_said(lines).values()) == [said(record, "reject", reviewer="bob")]
 
 
 # What follows for records

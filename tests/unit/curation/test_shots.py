@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av import error as av_error
 from curation_footage import look_at, pan, save_video, scenery
 
 from lumosx.curation import isolated
@@ -37,7 +38,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_want_of_memory_is_no_fault_of_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking(*_: Any, **__: Any) -> None:
-        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+        raise av_error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
 
     monkeypatch.setattr(av, "open", lacking)
     with pytest.raises(MemoryError):

@@ -1,6 +1,8 @@
 """The size, length and rate in which clips are kept, and their key frames."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +10,13 @@ from curation_footage import look_at, pan, save_video
 
 from lumosx.curation.blobs import Blobs
 from lumosx.curation.footage import Crop, Span
+from lumosx.curation.stages import video
 from lumosx.curation.stages.subtitles import SubtitleText
 from lumosx.curation.stages.technical import Technical
 from lumosx.curation.stages.values import Kept, Subtitles
+from lumosx.curation.stages.video import ClipVideo
+from lumosx.files import clear_leftovers
+from lumosx.mp4 import write_mp4
 
 
 def kept(video: Path, seconds: float, crop: Crop, **settings: int) -> Kept:
@@ -45,6 +51,31 @@ def test_key_frames_are_those_of_the_video_that_is_written_later(tmp_path: Path)
         again = Span.of(video, 0.0, 1.0).read(crop=crop, side=min(value.width, value.height))
         for name, number in zip(value.key_frames, value.key_numbers, strict=True):
             assert (Blobs(tmp_path).picture(name) == again[number, : value.height, : value.width]).all()
+
+
+def test_a_clip_lies_nowhere_but_in_the_data_set_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill is then tidied up by the next run, or by erasing."""
+    places, real = list[Path](), write_mp4
+
+    def noted(frames: np.ndarray, path: Path, *rest: Any) -> None:
+        places.append(path)
+        real(frames, path, *rest)
+
+    monkeypatch.setattr(video, "write_mp4", noted)
+    file, out = save_video(tmp_path / "a.mp4", pan(16)), tmp_path / "out"
+    out.mkdir()
+    uncovered = Subtitles(share=0.0, crop=(0, 0, 160, 96), left=0.0, texts=[])
+    size = Kept(width=160, height=96, frames=16, stored_fps=16.0, key_numbers=[0], key_frames=["a"])
+    look = replace(look_at(file, 1.0, {SubtitleText: uncovered, Technical: size}), blobs=Blobs(out))
+    assert look.blobs.get(ClipVideo().measure(look).video)
+    (place,) = places
+    assert place.parent.parent == out and not place.parent.exists()
+    place.parent.mkdir()
+    place.write_bytes(b"half a clip")
+    clear_leftovers(out)
+    assert [path.name for path in out.iterdir()] == ["blobs"]
 
 
 @pytest.mark.parametrize("fps", [5, 25, 60])
