@@ -1,6 +1,7 @@
 """`lumosx curate report`, `review`, `pack` and `erase`: what is done with a data set that was curated."""
 
 import webbrowser
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,7 +84,7 @@ def review(
         raise InputError(f"{data_set}: no clip came through, so there is nothing to review")
     desk = Desk(data_set, clips, reviewer, sample)
     with ReviewServer(desk, port) as server:
-        typer.echo(f"{len(desk.clips)} clips: {server.url}\nCtrl+C ends it; every decision is kept at once.")
+        typer.echo(f"{len(desk.clips)} to review: {server.url}\nCtrl+C ends it; every decision is kept at once.")
         if browser:
             webbrowser.open(server.url)
         try:
@@ -117,7 +118,7 @@ def erase(
 
     Example: lumosx curate erase dataset holiday.mp4
     """
-    from lumosx.curation.curate import claimed
+    from lumosx.curation.curate import claimed, duplicates_of
     from lumosx.curation.erase import erase as erase_sources
     from lumosx.curation.erase import measured
     from lumosx.curation.ledger import Ledger
@@ -130,17 +131,25 @@ def erase(
     found = {video: {video} if video in known else ids_of(video, names, folder) for video in videos}
     unknown = [video for video, ids in found.items() if not ids]
     if unknown:
-        raise InputError(f"{data_set}: no video {', '.join(unknown)}; there is {', '.join(list(names)[:5])}")
+        ends = {Path(name).name: name for name in names}
+        near = {ends[match] for video in unknown for match in get_close_matches(Path(video).name, ends)}
+        there = ", ".join(sorted(near) or list(names)[:5])
+        raise InputError(f"{data_set}: no video {', '.join(unknown)}; there is {there}")
     ids = set().union(*found.values())
     with claimed(data_set):
+        copies = duplicates_of(data_set, ids)
         blobs = erase_sources(data_set / WORK, data_set, ids)
-    typer.echo(f"erased {len(ids)} videos and {blobs} files from {data_set}")
-    typer.echo("shards and reports that were written elsewhere still hold them: remove those")
+    typer.echo(f"erased {', '.join(videos)} and {blobs} files from {data_set}")
+    if copies:
+        typer.echo(f"the same is seen in {', '.join(copies)}, which stay unless you erase them as well")
+    typer.echo("shards, reports and checkpoints that were made elsewhere are as they were, and so are the videos")
 
 
 def _packed(data_set: Path, past: "Past") -> "tuple[Curated, Packed]":
     """Where a data set stands after its last run, and the records that follow. No model is asked."""
     from lumosx.curation.curate import pack, resurvey
 
+    if not past.folder.is_dir():
+        raise InputError(f"{past.folder}: the videos were there and are gone; run NEW_FOLDER --out {data_set} once")
     curated = resurvey(data_set, past.folder, past.stages())
     return curated, pack(curated, data_set, past.setup)

@@ -22,12 +22,13 @@ OFFLINE = (
 )
 FOLDER = typer.Argument(metavar="FOLDER", help="With videos, in folders of any depth.")
 OUT = typer.Option(metavar="DATASET", help="The data set; repeated, a run goes on.")
-PROFILE = typer.Option(metavar="NAME", help="Models: offline (the default), permissive, paper, or a YAML file.")
+PROFILE = typer.Option(metavar="NAME", help="Models: offline, permissive, paper, a YAML file. [default: as before]")
 ModelNames = Annotated[list[str] | None, typer.Option(metavar="TEXT", help="ROLE=NAME[:WEIGHTS]. Repeatable.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="TEXT", help="STAGE.SETTING=VALUE, as flow.most=3.0. Repeatable.")
 ]
 Allowed = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A restricted model. Repeatable.")]
+FEW = 5  # errors that are told; the report has more
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda.")]
 
 
@@ -67,7 +68,7 @@ def run(
         out, profile = out or curate_demo.OUT, profile or curate_demo.PROFILE
     if out is None or not (folder or demo):
         raise InputError("say where the videos are and where the data set goes: FOLDER --out DATASET; or try --demo")
-    setup = _setup(profile or "offline", model, settings, allow, device, seed, validation)
+    setup = _setup(out, profile, model, settings, allow, device, seed, validation)
     stages = _ready(folder, out, setup)  # before anything is written
     with claimed(out):
         folder = folder or curate_demo.make_footage(out)
@@ -88,7 +89,7 @@ def run(
 def plan(
     folder: Annotated[Path, FOLDER],
     out: Annotated[Path, OUT],
-    profile: Annotated[str, PROFILE] = "offline",
+    profile: Annotated[str | None, PROFILE] = None,
     model: ModelNames = None,
     settings: Settings = None,
     allow: Allowed = None,
@@ -102,7 +103,7 @@ def plan(
     from lumosx.curation.ledger import Ledger
     from lumosx.curation.plan import plan as planned
 
-    setup = _setup(profile, model, settings, allow, device)
+    setup = _setup(out, profile, model, settings, allow, device)
     curated, ledger = resurvey(out, folder, _ready(folder, out, setup)), Ledger(out / "curation" / "ledger")
     kinds = list(curated.stages)
     rows = planned(curated.sources, kinds[:1], curated.stages, ledger)
@@ -111,7 +112,8 @@ def plan(
 
 
 def _setup(
-    profile: str,
+    out: Path,
+    profile: str | None,
     models: list[str] | None,
     settings: list[str] | None,
     allow: list[str] | None,
@@ -119,11 +121,19 @@ def _setup(
     seed: int = 0,
     validation: float = 0.0,
 ) -> "Setup":
+    """As stated; who states neither profile nor models means those of the data set's last run."""
     from lumosx.cli.sample import choose_device
-    from lumosx.curation.setup import Setup
+    from lumosx.curation.setup import Setup, load_past
 
     where = str(choose_device(device, "float32")[0])
-    return Setup(profile, tuple(models or ()), tuple(settings or ()), tuple(allow or ()), where, seed, validation)
+    if profile is None and not models:
+        try:
+            last = load_past(out).setup
+            profile, models, allow = last.profile, list(last.models), [*last.allow, *(allow or ())]
+        except InputError:  # the first run
+            pass
+    named = profile or "offline", tuple(models or ()), tuple(settings or ()), tuple(dict.fromkeys(allow or ()))
+    return Setup(*named, where, seed, validation)
 
 
 def _ready(folder: Path | None, out: Path, setup: "Setup") -> "Stages":
@@ -173,7 +183,7 @@ def _show(curated: "Curated", packed: "Packed", folder: Path, out: Path) -> None
     from rich.table import Table
 
     from lumosx.curation.curate import absent
-    from lumosx.curation.report import funnel
+    from lumosx.curation.report import funnel, problems
 
     kinds = list(curated.stages)
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
@@ -186,6 +196,9 @@ def _show(curated: "Curated", packed: "Packed", folder: Path, out: Path) -> None
         why = ", ".join(f"{reason.code} {reason.count}" for reason in step.reasons)
         table.add_row(step.stage, *map(str, (step.came, step.rejected, step.failed, step.stayed)), why)
     Console().print(table)
+    for problem in problems([*curated.sources, *curated.clips], {}, most=FEW):
+        where = "; ".join(problem.examples) + ("; ..." if problem.count > len(problem.examples) else "")
+        typer.echo(f"failed at {problem.stage}: {problem.message} ({where})")
     found = curated.found
     if found.copies:
         typer.echo(f"copies of other files, left out: {_some(found.copies)}")

@@ -4,7 +4,7 @@ The data set is a folder: `clips.parquet` and the media in `blobs/`, which train
 next run, the report and the review need: the ledger of all measurements, the settings, and reviews.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from lumosx.curation.setup import Past, Setup, cards, changes, load_past, on_gpu
 from lumosx.curation.sources import KNOWN, WORK, Clip, Found, find_sources
 from lumosx.curation.stage import Failed, Look
 from lumosx.curation.stages.borders import BorderCrop
+from lumosx.curation.stages.duplicates import NearDuplicates
 from lumosx.curation.stages.shots import ShotSplit
 from lumosx.errors import InputError
 from lumosx.files import clear_leftovers, lock
@@ -134,6 +135,20 @@ def resurvey(out: Path, folder: Path, stages: Stages) -> Curated:
     kinds = [kind for kind in stages if kind not in SOURCES]
     clips = [Standing(clip) for clip in clips_of(sources)]
     return Curated(found, stages, sources, survey(clips, kinds, stages, ledger))
+
+
+def duplicates_of(out: Path, sources: Collection[str]) -> list[str]:
+    """Names of other videos of which a clip is a near-duplicate of one of some videos', by their ids; by the last run's
+    measurements, of what is still in its folder."""
+    past = load_past(out)
+    if not past.folder.is_dir():
+        return []
+    curated = resurvey(out, past.folder, past.stages())
+    clips = {one.record.id: one.record for one in curated.clips if isinstance(one.record, Clip)}
+    values = {one.record.id: one.values[NearDuplicates] for one in curated.clips if NearDuplicates in one.values}
+    stage, own = curated.stages[NearDuplicates], {name for name in values if clips[name].source.id in sources}
+    assert isinstance(stage, NearDuplicates)
+    return sorted({clips[name].source.name for name in stage.copies(values, own)})
 
 
 @dataclass(frozen=True)

@@ -252,15 +252,21 @@ def histograms(standings: Sequence[Standing], stages: Stages) -> list[Histogram]
     return found
 
 
-def problems(report: ReportInput, most: int = 20) -> list[Problem]:
-    """Failures by stage, type and message, the commonest first. A file's path in a message counts as no difference."""
+def problems(standings: Sequence[Standing], unpackable: Mapping[str, str], most: int = 20) -> list[Problem]:
+    """Failures by stage, type and message, the commonest first. A file's path in a message counts as no difference.
+
+    Args:
+        standings: of videos and clips.
+        unpackable: by id of a clip, why it has no record.
+        most: how many are told.
+    """
     groups = defaultdict[tuple[str, str, str, bool], list[str]](list)
-    for standing in [*report.sources, *report.clips]:
+    for standing in standings:
         if standing.stopped and isinstance(failed := standing.stopped[1], Failed):
             message = without_names(failed.message, standing.record)
-            groups[standing.stopped[0].name, failed.type, message, failed.transient].append(standing.record.id)
-    for clip, message in report.unpackable.items():
-        groups["packing", "cannot be packed", message, False].append(clip)
+            groups[standing.stopped[0].name, failed.type, message, failed.transient].append(standing.record.called)
+        elif standing.record.id in unpackable:
+            groups["packing", "cannot be packed", unpackable[standing.record.id], False].append(standing.record.called)
     commonest = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     return [
         Problem(stage, kind, message, len(ids), transient, sorted(ids)[:3])

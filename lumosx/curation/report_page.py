@@ -46,7 +46,7 @@ def report_html(report: ReportInput, clips: int = CLIPS, seed: int = 0) -> str:
         "clip_steps": [*funnel(report.clips, report.clip_kinds), *packing_steps(report)],
         "unreadable": dict(report.unreadable),
         "copies": dict(report.copies),
-        "problems": problems(report),
+        "problems": problems([*report.sources, *report.clips], report.unpackable),
         "people": people(report.packed.values()),
         "paper": PAPER,
         "charts": histograms(report.clips, report.stages),

@@ -103,7 +103,7 @@ def ready(folder: Path | None, out: Path, setup: Setup) -> Stages:
 
 
 def changes(before: Past, now: Past) -> str:
-    """How the profile and the models of a run differ from those of the one before; empty: not at all."""
+    """How profile, models and settings of a run differ from those of the one before; empty: not at all."""
 
     def named(card: dict[str, Any] | None) -> str:
         return f"{card['name']} {str(card['revision'])[:12]}" if card else "none"
@@ -112,7 +112,10 @@ def changes(before: Past, now: Past) -> str:
     told = [f"{role} {named(card)} (was {named(other)})" for role, card, other in pairs if card != other]
     if now.setup.profile != before.setup.profile:
         told.insert(0, f"profile {now.setup.profile} (was {before.setup.profile})")
-    return f"not as in the last run, so that what needs it is measured again: {', '.join(told)}" if told else ""
+    if now.setup.settings != before.setup.settings:
+        settings = (" ".join(each.setup.settings) or "none" for each in (now, before))
+        told.append("--set {} (was {})".format(*settings))
+    return f"not as in the last run: {', '.join(told)}" if told else ""
 
 
 def cards(stages: Stages) -> dict[str, dict[str, Any]]:

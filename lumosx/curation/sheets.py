@@ -135,7 +135,7 @@ def found_sheet(standing: Standing, root: Path) -> Sheet:
             shots = [_blob(root, each.picture, _frame_name(each.key)) for each in clean.frames] if clean else []
             backgrounds.append(Thing(entities.background.text, shots))
     return Sheet(
-        standing.record.id, _source(standing), _frames(standing, root), numbers(standing),
+        standing.record.id, standing.record.called, _frames(standing, root), numbers(standing),
         pieces(caption.text if caption else "", spans), people, objects, backgrounds,
     )  # fmt: skip
 
@@ -171,8 +171,8 @@ def record_sheet(standing: Standing, record: ClipRecord, root: Path, origins: Or
         colour, whose = (grey, entity.kind) if number is None else (marks.colour(number), f"person {number}")
         spans += [(*span, colour, whose) for span in entity.spans]
     return Sheet(
-        record.id, _source(standing), _frames(standing, root), numbers(standing), pieces(scene.prompt, spans), people,
-        _things(root, record.objects), _things(root, [record.background] if record.background else []),
+        record.id, standing.record.called, _frames(standing, root), numbers(standing), pieces(scene.prompt, spans),
+        people, _things(root, record.objects), _things(root, [record.background] if record.background else []),
     )  # fmt: skip
 
 
@@ -189,12 +189,6 @@ def pieces(text: str, spans: Iterable[Words]) -> list[Piece]:
 
 def _value(standing: Standing, kind: type[Value]) -> Value | None:
     return next((value for value in standing.values.values() if type(value) is kind), None)
-
-
-def _source(standing: Standing) -> str:
-    clip = standing.record
-    assert isinstance(clip, Clip)
-    return f"{clip.source.name}, {clip.start:.2f} to {clip.end:.2f} s"
 
 
 def _frames(standing: Standing, root: Path) -> list[Shot]:

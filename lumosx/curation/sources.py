@@ -35,6 +35,11 @@ class Source:
     path: Path
     name: str
 
+    @property
+    def called(self) -> str:
+        """For people."""
+        return self.name
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -47,6 +52,11 @@ class Clip:
     @cached_property
     def id(self) -> str:
         return f"{self.source.id}-{round(self.start * 1000):08d}-{round(self.end * 1000):08d}"
+
+    @property
+    def called(self) -> str:
+        """For people."""
+        return f"{self.source.name}, {self.start:.2f} to {self.end:.2f} s"
 
 
 @dataclass(frozen=True)

@@ -148,8 +148,6 @@ def _opened(stream: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
             if not isinstance(video, VideoStream):
                 raise InputError("holds no video")
             yield container, video
-    except MemoryError:  # an FFmpegError too, but no fault of the file
-        raise
     except av.FFmpegError as error:
         raise InputError(f"is no video that can be read ({error.strerror})") from error
 

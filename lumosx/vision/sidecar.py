@@ -31,7 +31,8 @@ class Sidecar:
         found = (path for suffix in (".txt", ".json") for path in self._folder.rglob(f"*{suffix}"))
         files = sorted(path for path in found if not _is_curations(path, self._folder))
         if not files:
-            raise InputError(f"{place}: no folder with NAME.txt or NAME.json beside NAME of a video")
+            what = "holds no NAME.txt and no NAME.json" if self._folder.is_dir() else "no such folder"
+            raise InputError(f"{place}: {what}; give the one with these files beside NAME of each video")
         lines = "".join(f"{file.relative_to(self._folder).as_posix()} {sha256_of(file)}\n" for file in files)
         digest = hashlib.sha256(lines.encode()).hexdigest()
         self.card = ModelCard("sidecar files", "written by people", digest, "the user's own", True)

@@ -1,6 +1,6 @@
 """Near-duplicates: clips that show the same as another one (paper, section A.3: clusters of VideoCLIP embeddings)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import ClassVar
@@ -64,6 +64,16 @@ class NearDuplicates(Stage[Embedding]):
                 text += f", and through others as {ids[kept]}" if link != kept else ""
                 rejected[ids[place]] = Rejected("duplicate", text, cosine, self.alike)
         return rejected
+
+    def copies(self, values: Mapping[str, Embedding], some: Collection[str]) -> list[str]:
+        """Ids of the others that show the same as one of some."""
+        ids = sorted(values)
+        own, others = ([place for place, each in enumerate(ids) if (each in some) == own] for own in (True, False))
+        if not own or not others:
+            return []
+        vectors = np.stack([values[each].vector.array for each in ids])
+        cosines, _ = _nearest(vectors, np.array(others), np.array(own))
+        return [ids[place] for place, cosine in zip(others, cosines, strict=True) if cosine >= self.alike]
 
 
 def _clusters(vectors: np.ndarray, least: float) -> np.ndarray:

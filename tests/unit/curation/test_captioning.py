@@ -180,5 +180,5 @@ def test_texts_that_are_not_there(written):
     with pytest.raises(InputError, match=r"other\.txt.*cannot be read"):
         Sidecar(written).answer(Question([], "", None, {"source": "other.mp4"}))
     for place in (written / "nowhere", written / "some" / "grey.txt"):
-        with pytest.raises(InputError, match=r"no folder with NAME\.txt"):
+        with pytest.raises(InputError, match=r"no such folder; give the one with these files"):
             Sidecar(place)

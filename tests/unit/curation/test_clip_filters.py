@@ -176,6 +176,14 @@ def test_the_memory_does_not_grow_with_the_pairs() -> None:
     assert len(rejected) == 2999
 
 
+def test_copies_of_some_are_those_alike_to_one_of_them() -> None:
+    values = {"a": embedding(1, 0, 0), "b": embedding(1, 0.1, 0), "c": embedding(0, 1, 0), "d": embedding(0, 1, 0.1)}
+    stage = NearDuplicates(embedder=None)
+    assert stage.copies(values, {"a"}) == ["b"]
+    assert stage.copies(values, {"a", "d"}) == ["b", "c"]
+    assert stage.copies(values, {"a", "b"}) == stage.copies(values, set()) == stage.copies({}, {"a"}) == []
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(81, 83)), min_size=1, max_size=12), st.randoms())
 def test_one_of_each_cluster_stays_in_whatever_order(clips: list[tuple[int, int]], random) -> None:
     corners = np.eye(4)

@@ -214,7 +214,10 @@ def test_a_run_says_what_is_not_as_it_was(
     cards["tagger"] = replace(cards["tagger"], name="another", revision="2")
     run(profile="permissive")
     said = " ".join(capsys.readouterr().err.split())
-    assert "measured again: profile permissive (was offline), tagger another 2 (was tagger 1)" in said
+    assert "not as in the last run: profile permissive (was offline), tagger another 2 (was tagger 1)" in said
+    run(settings=["flow.most=3.0"])  # models and profile as in the last run, which states neither
+    said = " ".join(capsys.readouterr().err.split())
+    assert "not as in the last run: --set flow.most=3.0 (was none) shots" in said
 
 
 def test_a_clip_without_a_record_is_left_out(

@@ -152,12 +152,15 @@ def test_errors_that_differ_by_the_path_alone_are_one(report: ReportInput) -> No
         for each in report.clips
     ]
     standings.append(Standing(report.clips[0].record, stopped=(Captioning, Failed("OSError", "other"))))
-    found = problems(replace(report, sources=[], clips=standings, unpackable={"b": "words", "a": "words"}))
+    first, second = (Standing(each.record) for each in report.clips[:2])
+    unpackable = dict.fromkeys((first.record.id, second.record.id), "words")
+    found = problems([*standings, first, second], unpackable)
     assert [(each.stage, each.type, each.message, each.count) for each in found] == [
         ("caption", "OSError", "…: gone", 11), ("packing", "cannot be packed", "words", 2),
         ("caption", "OSError", "other", 1),
     ]  # fmt: skip
-    assert [each.examples for each in found[:2]] == [sorted(each.record.id for each in report.clips)[:3], ["a", "b"]]
+    names = sorted(each.record.called for each in report.clips)
+    assert [each.examples for each in found[:2]] == [names[:3], sorted((first.record.called, second.record.called))]
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 9, 60])

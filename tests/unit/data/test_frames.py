@@ -1,6 +1,5 @@
 """Reading videos: what a file holds, and windows of it at another rate and size."""
 
-import errno
 import io
 import wave
 from fractions import Fraction
@@ -8,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -191,12 +189,3 @@ def test_what_is_no_video_is_an_input_error(content: bytes) -> None:
         probe(io.BytesIO(content))
     with pytest.raises(InputError, match="is no video that can be read"):
         read_window(io.BytesIO(content), 0, 1, 16, 32, 32)
-
-
-def test_want_of_memory_is_no_fault_of_the_video(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lacking(*_: Any, **__: Any) -> None:
-        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
-
-    monkeypatch.setattr(av, "open", lacking)
-    with pytest.raises(MemoryError):
-        probe(io.BytesIO())
