@@ -141,7 +141,7 @@ def erase(
         blobs = erase_sources(data_set / WORK, data_set, ids)
     typer.echo(f"erased {', '.join(videos)} and {blobs} files from {data_set}")
     if copies:
-        typer.echo(f"the same is seen in {', '.join(copies)}, which stay unless you erase them as well")
+        typer.echo(f"the same is seen in {', '.join(copies)}, which stays unless it is erased as well")
     typer.echo("shards, reports and checkpoints that were made elsewhere are as they were, and so are the videos")
 
 

@@ -198,7 +198,7 @@ def _show(curated: "Curated", packed: "Packed", folder: Path, out: Path) -> None
     Console().print(table)
     for problem in problems([*curated.sources, *curated.clips], {}, most=FEW):
         where = "; ".join(problem.examples) + ("; ..." if problem.count > len(problem.examples) else "")
-        typer.echo(f"failed at {problem.stage}: {problem.message} ({where})")
+        typer.echo(f"failed at {problem.stage}: {problem.message.removeprefix('…: ')} ({where})")
     found = curated.found
     if found.copies:
         typer.echo(f"copies of other files, left out: {_some(found.copies)}")
