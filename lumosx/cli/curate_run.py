@@ -22,7 +22,7 @@ OFFLINE = (
 )
 FOLDER = typer.Argument(metavar="FOLDER", help="With videos, in folders of any depth.")
 OUT = typer.Option(metavar="DATASET", help="The data set; repeated, a run goes on.")
-PROFILE = typer.Option(metavar="NAME", help="Models: offline, permissive, paper, a YAML file. [default: as before]")
+PROFILE = typer.Option(metavar="NAME", help="Models: offline, permissive, paper, or a YAML file; else as before.")
 ModelNames = Annotated[list[str] | None, typer.Option(metavar="TEXT", help="ROLE=NAME[:WEIGHTS]. Repeatable.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="TEXT", help="STAGE.SETTING=VALUE, as flow.most=3.0. Repeatable.")

@@ -264,7 +264,7 @@ def entities(reading: Reading, caption: str, boxes: Sequence[Box]) -> dict[str, 
     that the picture shows as well."""
     clauses = _clauses(caption)
     subjects = []
-    for number, (box, (noun, quote)) in enumerate(zip(boxes, clauses)):  # noqa: B905 - it may name too few or too many
+    for number, (box, (noun, quote)) in enumerate(zip(boxes, clauses, strict=False)):  # it may name too few or too many
         figure = max(reading.figures, key=lambda figure: _overlap(figure.box, box), default=None)
         if figure is None or _overlap(figure.box, box) <= ALIKE:
             continue
