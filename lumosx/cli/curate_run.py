@@ -102,9 +102,10 @@ def plan(
     from lumosx.curation.curate import resurvey
     from lumosx.curation.ledger import Ledger
     from lumosx.curation.plan import plan as planned
+    from lumosx.curation.sources import WORK
 
     setup = _setup(out, profile, model, settings, allow, device)
-    curated, ledger = resurvey(out, folder, _ready(folder, out, setup)), Ledger(out / "curation" / "ledger")
+    curated, ledger = resurvey(out, folder, _ready(folder, out, setup)), Ledger(out / WORK / "ledger")
     kinds = list(curated.stages)
     rows = planned(curated.sources, kinds[:1], curated.stages, ledger)
     rows += planned(curated.clips, kinds[1:], curated.stages, ledger)

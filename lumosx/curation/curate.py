@@ -184,7 +184,7 @@ def clips_of(sources: Sequence[Standing]) -> list[Clip]:
         Clip(standing.record, start, end)  # pyright: ignore[reportArgumentType]
         for standing in sources
         if standing.alive
-        for start, end in standing.values[ShotSplit].clips  # pyright: ignore[reportAttributeAccessIssue]
+        for start, end in standing.values[ShotSplit].clips
     ]
 
 

@@ -81,12 +81,12 @@ def _counted(
 
 def _cropped(standing: Standing) -> bool:
     value = standing.values.get(BorderCrop)
-    return value is not None and value.crop[:2] != (0, 0)  # pyright: ignore[reportAttributeAccessIssue]
+    return value is not None and value.crop[:2] != (0, 0)
 
 
 def _freed(standing: Standing) -> bool:
     value = standing.values.get(SubtitleText)
-    return value is not None and bool(value.texts)  # pyright: ignore[reportAttributeAccessIssue]
+    return value is not None and bool(value.texts)
 
 
 def _rejected(code: str) -> Callable[[Standing], bool]:
@@ -114,10 +114,6 @@ def _owners(pairs: Sequence[tuple[Standing, Planted]]) -> Score:
         people: list[Subject] = sorted(shot.truth.subjects, key=lambda subject: subject.slot)
         worn = {(slot, item.word) for slot, person in enumerate(people) for item in person.attributes}
         entities = standing.values[Matching]
-        told = {
-            (subject.box, phrase.text)
-            for subject in entities.subjects  # pyright: ignore[reportAttributeAccessIssue]
-            for phrase in subject.attributes
-        }
+        told = {(subject.box, phrase.text) for subject in entities.subjects for phrase in subject.attributes}
         right, found, there = right + len(worn & told), found + len(told), there + len(worn)
     return Score("attributes on their owners", right, found, there)

@@ -13,7 +13,7 @@ from pathlib import Path
 from lumosx.curation.blobs import FOLDER
 from lumosx.curation.ledger import Ledger
 from lumosx.curation.review import read_reviews
-from lumosx.curation.sources import forget
+from lumosx.curation.sources import KNOWN, forget
 from lumosx.data.entries import Problems
 from lumosx.data.parquet import NAME, read_parquet, write_parquet
 from lumosx.errors import InputError
@@ -50,7 +50,7 @@ def erase(work: Path, root: Path, sources: Collection[str]) -> int:
     _keep_reviews(work / "reviews.jsonl", kept)
     (work / "report.html").unlink(missing_ok=True)
     blobs = _clear_blobs(root, _keep_rows(ledger, kept))
-    forget(work / "sources.json", sources)  # last, because it knows them by name
+    forget(work / KNOWN, sources)  # last, because it knows them by name
     return blobs
 
 

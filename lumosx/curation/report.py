@@ -227,9 +227,9 @@ def numbers(standing: Standing) -> list[tuple[str, str]]:
     """What stages measured of a record that is one number, by its label."""
     found = []
     for chart in CHARTS:
-        for value in standing.values.values():
-            if type(value) is chart.gives and len(several := list(chart.of(value))) == 1:
-                found.append((chart.label, number(several[0])))
+        value = standing.value(chart.gives)
+        if value is not None and len(several := list(chart.of(value))) == 1:
+            found.append((chart.label, number(several[0])))
     return found
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from lumosx.curation.blobs import Blobs
 from lumosx.curation.ledger import Ledger, Row
 from lumosx.curation.sources import Clip
-from lumosx.curation.stage import Failed, Look, Record, Rejected, Stage, fingerprints
+from lumosx.curation.stage import Failed, Look, Record, Rejected, Stage, Value, fingerprints
 from lumosx.errors import TransientError
 from lumosx.records import Model
 
@@ -58,6 +58,11 @@ class Standing:
     def alive(self) -> bool:
         """Whether it went through all stages that were asked about."""
         return self.waits is None and self.stopped is None
+
+    def value(self, gives: type[Value]) -> Value | None:
+        """What the stage found that gives values of this class; None: nothing. Other stages' values are not read."""
+        kind = next((kind for kind in self.values if kind.gives is gives), None)
+        return None if kind is None else self.values[kind]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -40,7 +39,6 @@ from lumosx.scene import Scene
 from lumosx.scene.palette import BACKGROUND_COLOUR, OBJECT_COLOUR, ink_on
 
 SIDE = 384  # pixels of a key frame's longer side
-Value = TypeVar("Value", bound=Model)
 Box = tuple[int, int, int, int]
 Words = tuple[int, int, str, str]  # from, up to, colour, whose
 Origins = dict[str, list[tuple[str, int]]]
@@ -112,11 +110,11 @@ class Sheet:
 
 def found_sheet(standing: Standing, root: Path) -> Sheet:
     """Of a clip that is not packed: what the stages found. `root` is the data set's folder."""
-    caption, entities = _value(standing, Caption), _value(standing, Entities)
+    caption, entities = standing.value(Caption), standing.value(Entities)
     spans, people, objects, backgrounds = list[Words](), list[Somebody](), list[Thing](), list[Thing]()
     if entities:
-        faces, worn = _value(standing, Faces), _value(standing, Attributes)
-        things, clean = _value(standing, Objects), _value(standing, Background)
+        faces, worn = standing.value(Faces), standing.value(Attributes)
+        things, clean = standing.value(Objects), standing.value(Background)
         for place, subject in enumerate(entities.subjects):
             who, number = f"person {subject.box + 1}", subject.box + 1
             spans += [_words(phrase, marks.colour(number), who) for phrase in [subject.noun, *subject.attributes]]
@@ -153,7 +151,7 @@ def record_sheet(standing: Standing, record: ClipRecord, root: Path, origins: Or
         SceneError: the record's words cannot be bound.
     """
     scene = Scene.from_dict(record.scene(lambda pictures: _stand_in(record, pictures)), source=record.id)
-    entities, origins = _value(standing, Entities), origins or placed(record, [])
+    entities, origins = standing.value(Entities), origins or placed(record, [])
     alike = entities is not None and len(entities.subjects) == len(record.subjects)
     boxes = [s.box + 1 for s in entities.subjects] if alike and entities else range(1, len(record.subjects) + 1)
     people = [
@@ -187,13 +185,9 @@ def pieces(text: str, spans: Iterable[Words]) -> list[Piece]:
     return made
 
 
-def _value(standing: Standing, kind: type[Value]) -> Value | None:
-    return next((value for value in standing.values.values() if type(value) is kind), None)
-
-
 def _frames(standing: Standing, root: Path) -> list[Shot]:
     """The key frames, with the people in them if they were looked for; of the source where none were kept."""
-    kept, people, entities = _value(standing, Kept), _value(standing, People), _value(standing, Entities)
+    kept, people, entities = standing.value(Kept), standing.value(People), standing.value(Entities)
     if kept is None:
         return _source_frames(standing)
     shots = []
@@ -229,7 +223,7 @@ def _source_frames(standing: Standing) -> list[Shot]:
 
 def _known(standing: Standing, entities: Entities | None, key: int) -> dict[int, int]:
     """Of the boxes of a key frame, by place, the numbers of people whose faces were recognised in it."""
-    faces = _value(standing, Faces)
+    faces = standing.value(Faces)
     if not entities or not faces:
         return {}
     own = zip(entities.subjects, faces.subjects, strict=True)
