@@ -8,6 +8,17 @@ from torch import Tensor
 Range = tuple[int, int, int, int]  # (q0, q1, k0, k1): query rows [q0, q1) see key rows [k0, k1)
 
 
+def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why this backend cannot run here, or None: it always can."""
+    del device, dtype
+
+
+def kernel_name(device: torch.device, dtype: torch.dtype) -> str:
+    """What runs here, in words."""
+    del device
+    return "masked " + str(torch.promote_types(dtype, torch.float32)).removeprefix("torch.")
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor) -> Tensor:
     """Masked softmax attention over [tokens, heads, head_dim], in at least float32; rows of no range are zero."""
     mask = dense_mask(ranges.tolist(), len(q), len(k)).to(q.device)

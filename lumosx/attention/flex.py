@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from lumosx.attention.dense import Range
+from lumosx.attention.rows import sorted_ranges
 
 BLOCK = 128
 
@@ -21,9 +22,15 @@ def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
     return None if device.type in ("cuda", "cpu") else f"FlexAttention does not run on {device.type}"
 
 
+def kernel_name(device: torch.device, dtype: torch.dtype) -> str:
+    """What runs here, in words."""
+    del dtype
+    return "unfused, forward only" if device.type == "cpu" else "compiled to Triton"
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor) -> Tensor:
     """Relational attention over [tokens, heads, head_dim]; rows of no range are zero."""
-    mask = block_mask(tuple(map(tuple, ranges.tolist())), len(q), len(k), q.device)
+    mask = block_mask(sorted_ranges(ranges), len(q), len(k), q.device)
     kernel = flex_attention if q.device.type == "cpu" else _compiled()
     q, k, v = (x.transpose(0, 1).unsqueeze(0) for x in (q, k, v))
     out = kernel(q, k, v, block_mask=mask)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lumosx.attention.dense import Range
+from lumosx.attention.rows import sorted_ranges
 
 
 def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -24,11 +25,17 @@ def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
     return None
 
 
+def kernel_name(device: torch.device, dtype: torch.dtype) -> str:
+    """What runs here, in words."""
+    del device, dtype
+    return "flex-flash-attention"
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor) -> Tensor:
     """Relational attention over [tokens, heads, head_dim]; rows of no range are zero."""
     from magi_attention.functional import flex_flash_attn_func  # pyright: ignore[reportMissingImports]
 
-    q_ranges, k_ranges = _on_device(tuple(map(tuple, ranges.tolist())), q.device)
+    q_ranges, k_ranges = _on_device(sorted_ranges(ranges), q.device)
     # Query ranges are disjoint; key ranges overlap, so the backward pass keeps its atomic reduction.
     out, _ = flex_flash_attn_func(q, k, v, q_ranges, k_ranges, disable_fwd_atomic_reduction=True)
     return out
@@ -37,5 +44,5 @@ def attend(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor) -> Tensor:
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # what is cached may be used in training later
 def _on_device(ranges: tuple[Range, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    table = torch.tensor(ranges, dtype=torch.int32, device=device)
+    table = torch.tensor(ranges, dtype=torch.int32).to(device)
     return table[:, :2].contiguous(), table[:, 2:].contiguous()

@@ -1,8 +1,8 @@
-"""`lumosx bench`: scores of personalised videos, their report and comparison, and the paper's ablation."""
+"""`lumosx bench`: scores of personalised videos, their report and comparison, the paper's ablation, attention."""
 
 import typer
 
-from lumosx.cli import bench_ablation, bench_attention, bench_compare, bench_report, bench_run
+from lumosx.cli import bench_ablation, bench_attention, bench_backends, bench_compare, bench_report, bench_run
 
 app = typer.Typer(help="Score videos of several people, report and compare the scores.", no_args_is_help=True)
 app.command("run")(bench_run.command)
@@ -10,3 +10,4 @@ app.command("report")(bench_report.command)
 app.command("compare")(bench_compare.command)
 app.command("ablation")(bench_ablation.command)
 app.command("attention")(bench_attention.command)
+app.command("backends")(bench_backends.command)

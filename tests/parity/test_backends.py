@@ -7,7 +7,7 @@ import torch
 from model_cases import MIXED, OBJECT, difference, member, model, scene
 from torch import Tensor
 
-from lumosx.attention import BACKENDS, choose_backend
+from lumosx.attention import BACKENDS, choose_backend, flex
 from lumosx.attention.op import attend_op
 from lumosx.errors import InputError
 from lumosx.models import LumosXTransformer3DModel
@@ -31,6 +31,29 @@ def test_sdpa_is_dense(csam: bool) -> None:
     net.set_attention_backend("sdpa")
     for name, ours in output_and_gradients(net, inputs).items():
         assert difference(ours, expected[name]) < 1e-5, name
+
+
+def test_the_branches_of_guidance_are_dense() -> None:
+    """Two samples of the same references, whose keys sdpa reads where they are."""
+    net, inputs = model(), scene([OBJECT, member(0), member(0), member(1)], [OBJECT, member(0), member(0), member(1)])
+    net.set_attention_backend("dense")
+    expected = output_and_gradients(net, inputs)
+    net.set_attention_backend("sdpa")
+    for name, ours in output_and_gradients(net, inputs).items():
+        assert difference(ours, expected[name]) < 1e-5, name
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_all_layers_and_steps_share_what_is_made_of_a_layout() -> None:
+    net, inputs = model(num_layers=4), scene(*MIXED)
+    net.set_attention_backend("flex")
+    flex.block_mask.cache_clear()
+    for _ in range(2):
+        net(**inputs)
+        made = flex.block_mask.cache_info()
+        assert made.misses <= 2  # the last layer computes nothing but the videos
+    assert made.hits + made.misses == 8
 
 
 @torch.no_grad()
