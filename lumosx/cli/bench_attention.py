@@ -1,7 +1,7 @@
 """`lumosx bench attention`: where attention goes while a checkpoint samples a scene, as in the paper's Figure 10."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -175,8 +175,8 @@ def sample_attention(pipe: "LumosXPipeline", scene: Scene, seed: int | None, ste
     columns = word_columns(layout, len(job.binding.token_ids) - 1)  # its end token is no word
     attributes = [index for index, entity in enumerate(references) if entity.kind == "attribute"]
     faces = [index for index, entity in enumerate(references) if entity.kind == "face"]
-    branches = pipe.make_branches(job)
-    whole = replace(branches[0], cache=None)
+    branches = pipe.make_branches(job, guidance="apart")
+    whole = branches[0].without_caches()
     shares: list[Shares] = []
     entered: dict[str, torch.Tensor] = {}  # what the transformer got in this step
 
@@ -187,7 +187,7 @@ def sample_attention(pipe: "LumosXPipeline", scene: Scene, seed: int | None, ste
         if step + 1 not in wanted:
             return
         with observe_attention(pipe.transformer, layout, columns) as maps:
-            pipe.predict(whole, entered["hidden_states"], entered["timestep"])
+            pipe.predict(whole, entered["hidden_states"], entered["timestep"][0])
         for layer, found in enumerate(maps):
             segments, words = (by_segment(part, layout) for part in (found.to_segments, found.to_words))
             binding = co_attention(found.to_segments, layout, attributes, faces)
@@ -195,7 +195,7 @@ def sample_attention(pipe: "LumosXPipeline", scene: Scene, seed: int | None, ste
 
     handle = pipe.transformer.register_forward_pre_hook(note, with_kwargs=True)
     try:
-        pipe.denoise(branches, job.settings, job.seeds[0], look)
+        pipe.denoise(branches, job.settings, job.seeds[:1], look)
     finally:
         handle.remove()
         pipe.maybe_free_model_hooks()

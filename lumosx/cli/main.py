@@ -3,6 +3,7 @@
 Exit 0: done. 2: the input is wrong. 1: it failed while running. 130: interrupted. No torch is imported here.
 """
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -16,7 +17,7 @@ from lumosx.scene import SceneError
 
 # Modules of lumosx.cli in the order of the help page. Each has a function `command` or a group `app`.
 COMMANDS = (
-    "check", "explain", "sample", "replay", "import_", "export", "train", "cache", "curate", "bench", "convert",
+    "check", "explain", "plan", "sample", "replay", "import_", "export", "train", "cache", "curate", "bench", "convert",
     "playground",
 )  # fmt: skip
 
@@ -76,6 +77,9 @@ def main() -> None:
     """Entry point of the program; always ends in SystemExit."""
     # Small models on a busy machine spend their time in OpenMP's spinning: 1 s a step instead of 0.02 s was seen.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Where torchao is installed, five lines about kernels that it found no use for, before any of ours.
+    for name in ("torchao", "torch.utils._pytree", "diffusers.quantizers.torchao.torchao_quantizer"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         app()
     except Exception as error:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan
 from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
@@ -20,10 +19,8 @@ from lumosx.completeness import expect_none_missing
 from lumosx.data.batch import Batch, EncodedBatch
 from lumosx.errors import InputError
 from lumosx.files import sha256_of
-from lumosx.models.codec import Codec, LinearCodec, SpaceToDepthCodec, encode_latents
+from lumosx.models.codec import CODECS, Codec, encode_latents
 from lumosx.paths import resolve_checkpoint
-
-CODECS = {kind.__name__: kind for kind in (AutoencoderKLWan, SpaceToDepthCodec, LinearCodec)}
 
 
 class Encoder:

@@ -1,6 +1,6 @@
 """The model on diffusers' Wan parts, the codecs of the tiny checkpoint, and the conversion of weights."""
 
-from lumosx.models.caching import ReferenceCache
+from lumosx.models.caching import ReferenceCache, TextCache
 from lumosx.models.codec import LinearCodec, SpaceToDepthCodec
 from lumosx.models.convert import convert_state_dict, infer_config
 from lumosx.models.transformer import LumosXTransformer3DModel
@@ -10,6 +10,7 @@ __all__ = [
     "LumosXTransformer3DModel",
     "ReferenceCache",
     "SpaceToDepthCodec",
+    "TextCache",
     "convert_state_dict",
     "infer_config",
 ]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lumosx.attention import attend
-from lumosx.models.block import LumosXBlock, Stream
+from lumosx.models.block import LumosXBlock, Pass
 from lumosx.models.transformer import LumosXTransformer3DModel
 from lumosx.relations import TokenLayout
 
@@ -50,6 +50,8 @@ def observe_attention(
         raise ValueError("attention is observed on whole sequences: switch sequence parallelism off")
     maps: list[AttentionMap] = []
     with ExitStack() as stack:
+        stack.callback(setattr, model, "references_to_the_end", model.references_to_the_end)
+        model.references_to_the_end = True
         for block in model.blocks:
             assert isinstance(block, LumosXBlock)
             for handle in _hooks(block, layout, words.float(), maps):
@@ -66,11 +68,11 @@ def _hooks(block: LumosXBlock, layout: TokenLayout, words: Tensor, maps: list[At
     def begin(_: LumosXBlock, arguments: tuple[Any, ...]) -> None:
         inputs.clear()
         video, cached = arguments[0], arguments[4]
-        if cached is not None or video is None or len(video.tokens) != 1:
+        if cached is not None or video is None or len(video) != 1:
             raise ValueError("attention is observed of one video at a time, with its references and without a cache")
 
     def end(_: LumosXBlock, arguments: tuple[Any, ...], __: object) -> None:
-        with torch.no_grad(), torch.autocast(arguments[2].device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(arguments[0].device.type, enabled=False):
             normed, queried = inputs["attn1"][:], inputs["attn2"][:]  # the projections are used again
             to_segments = _to_segments(block, normed, arguments, layout)
             maps.append(AttentionMap(to_segments, _to_words(block, queried, arguments, words)))
@@ -84,23 +86,23 @@ def _hooks(block: LumosXBlock, layout: TokenLayout, words: Tensor, maps: list[At
 
 
 def _to_segments(block: LumosXBlock, normed: list[Tensor], arguments: tuple[Any, ...], layout: TokenLayout) -> Tensor:
-    streams: list[Stream] = [stream for stream in arguments[:2] if stream is not None]
-    heads = [block._heads(x, stream.rotary) for x, stream in zip(normed, streams, strict=True)]
-    query, key = (torch.cat([h[part].flatten(0, 1).float() for h in heads]) for part in (0, 1))
-    ranges = arguments[3].ranges
+    shared: Pass = arguments[3]
+    heads = [block._heads(x, stream.rotary) for x, stream in zip(normed, shared.streams, strict=True)]
+    key, query = (torch.cat([h[part].flatten(0, 1).float() for h in heads]) for part in (0, 2))
+    ranges = shared.batch.ranges
     segments = F.one_hot(_segment_of_token(layout), len(layout.segments)).float().to(query.device)
     return _shares(lambda values: attend(query, key, values, ranges), segments, key.shape[1:])
 
 
 def _to_words(block: LumosXBlock, queried: list[Tensor], arguments: tuple[Any, ...], words: Tensor) -> Tensor:
-    attn, text, batch = block.attn2, arguments[2], arguments[3]
-    key = attn.norm_k(attn.to_k(text)).unflatten(-1, (attn.heads, -1)).float()
+    attn, text, batch = block.attn2, arguments[2], arguments[3].batch
+    key = (text if isinstance(text, tuple) else block.text_heads(text))[0].float()
     queries = [attn.norm_q(attn.to_q(x)).unflatten(-1, (attn.heads, -1)).float() for x in queried]
 
     def attention(values: Tensor) -> Tensor:
         video, keys, whose = (x.transpose(1, 2) for x in (queries[0], key, values[None]))
         seen = F.scaled_dot_product_attention(video, keys, whose)
-        rows = [seen.transpose(1, 2), *(block._mcam(query, key, values[None], batch) for query in queries[1:])]
+        rows = [seen.transpose(1, 2), *(block._of_references(query, key, values[None], batch) for query in queries[1:])]
         return torch.cat([row.flatten(0, 1) for row in rows])
 
     return _shares(attention, words.to(key.device), key.shape[2:])

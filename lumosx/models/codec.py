@@ -168,6 +168,7 @@ class LinearCodec(ModelMixin, ConfigMixin):
 
 
 Codec = AutoencoderKLWan | SpaceToDepthCodec | LinearCodec
+CODECS: dict[str, type[Codec]] = {kind.__name__: kind for kind in (AutoencoderKLWan, SpaceToDepthCodec, LinearCodec)}
 
 
 def encode_latents(codec: Codec, video: Tensor) -> Tensor:

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from lumosx.attention import choose_backend
 from lumosx.completeness import expect_none_missing
 from lumosx.errors import InputError
-from lumosx.models.block import CHECKPOINTING, LumosXBlock, Stream
-from lumosx.models.caching import ReferenceCache, ReferencesOnlyCacheMixin, check_cacheable
-from lumosx.models.precision import without_autocast
+from lumosx.models.block import CHECKPOINTING, KeysValues, LumosXBlock, Pass, Stream
+from lumosx.models.caching import BlockCacheMixin, ReferenceCache, TextCache, check_cacheable
+from lumosx.models.precision import compute_dtype, without_autocast
 from lumosx.models.sequence import Group, all_tokens, check_degree, own_tokens, size_of
 from lumosx.paths import names_repository
 from lumosx.relations import LayoutBatch, TokenLayout, batch_layouts
@@ -35,7 +35,7 @@ from lumosx.relations.batch import Part
 MIN_SIGMA = 1e-3  # below it a predicted sample says nothing about the velocity
 
 
-class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, ReferencesOnlyCacheMixin):
+class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, BlockCacheMixin):
     """Wan2.1's text-to-video DiT with R2PE, CSAM and MCAM over a `TokenLayout`.
 
     The configuration has the keys of diffusers' `WanTransformer3DModel`, and beside them:
@@ -101,6 +101,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         self.gradient_checkpointing = False
         self.attention_backend = "auto"
         self.sequence_group: Group = None
+        self.references_to_the_end = False  # the last layer computes of them what nothing reads, for observers
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Self:
@@ -134,7 +135,8 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
 
     def set_attention_backend(self, backend: str) -> None:
         """Chooses the relational attention's backend, one of `lumosx.attention.BACKENDS`."""
-        self.attention_backend, _ = choose_backend(self.device, self.dtype, backend)
+        choose_backend(self.device, self.dtype, backend)  # that it can run here
+        self.attention_backend = backend
 
     def set_activation_checkpointing(self, mode: str) -> None:
         """Chooses what the backward pass computes again: "none" of a block, "selective": all but its self-attention
@@ -164,7 +166,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         self,
         hidden_states: Tensor,
         timestep: Tensor,
-        encoder_hidden_states: Tensor,
+        encoder_hidden_states: Tensor | TextCache,
         layouts: Sequence[TokenLayout] | None = None,
         references: Sequence[Tensor] | None = None,
         reference_cache: ReferenceCache | None = None,
@@ -175,8 +177,8 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
 
         Args:
             hidden_states: [B, C, T, h, w], noisy latents.
-            timestep: [B], 1000 sigma.
-            encoder_hidden_states: [S, text, text_dim], S = len(layouts).
+            timestep: 1000 sigma, of every video [B] or of every layout [S], for all its videos.
+            encoder_hidden_states: [S, text, text_dim], S = len(layouts), or what `encode_text` made of it.
             layouts: S layouts; each serves B / S consecutive videos. None: plain text-to-video.
             references: S tensors [C, R, h, w], clean latents, R the number of the layout's references.
             reference_cache: of `encode_references`, instead of `references`.
@@ -194,25 +196,26 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         copies, remainder = divmod(len(video), len(layouts))
         if remainder:
             raise ValueError(f"{len(video)} videos cannot be shared out over {len(layouts)} layouts")
-        if timestep.shape != (len(video),):
-            raise ValueError(f"{len(video)} videos need timesteps [{len(video)}], not {list(timestep.shape)}")
-        text = self.condition_embedder.text_embedder(encoder_hidden_states.to(video.dtype))
+        timestep = self._timesteps(timestep, len(layouts), copies)
+        text = self._text(encoder_hidden_states, video.dtype)
         time, modulation = self._time(timestep)
 
         part = "joint" if reference_cache is None else "video"
-        batch = self._batch(layouts, copies, part, video.device)
-        stream, cached = None, None
+        batch = self._batch(layouts, copies, part, video)
+        tokens, streams = [video], [self._stream(modulation, batch.video_rotary)]
+        cached = None
         if reference_cache is not None:
             self._check_cache(reference_cache, layouts, references)
             cached = reference_cache.keys_values
         # also for a batch without any: sharded ranks must all go through the same modules
         elif references is not None or any(layout.references for layout in layouts):
-            tokens = self._reference_tokens(references, layouts, hidden_states)
-            reference_modulation = self._reference_modulation(modulation, timestep, copies, batch)
-            stream = self._stream(tokens, reference_modulation, batch.reference_rotary)
+            tokens.append(self._reference_tokens(references, layouts, hidden_states))
+            of_references = self._reference_modulation(modulation, copies, batch)
+            streams.append(self._stream(of_references, batch.reference_rotary))
 
-        video, _ = self._run(self._stream(video, modulation, batch.video_rotary), stream, text, batch, cached)
-        patches = all_tokens(self._head(video, time), self.sequence_group)  # pyright: ignore[reportArgumentType]
+        del video
+        video = self._run(tokens, tuple(streams), text, batch, cached)
+        patches = all_tokens(self._head(video, time), self.sequence_group)
         out = self._unpatchify(patches, grid, hidden_states.shape)
         if self.config.prediction == "sample":
             sigma = (timestep.float() / 1000).clamp(min=MIN_SIGMA).view(-1, 1, 1, 1, 1)
@@ -221,10 +224,23 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
 
     @apply_forward_hook  # offloading brings the model to its device, as for `forward`
     @apply_lora_scale("attention_kwargs")
+    def encode_text(self, encoder_hidden_states: Tensor, attention_kwargs: dict[str, Any] | None = None) -> TextCache:
+        """Keys and values of the text in all layers, which hold for every step and seed of a clip.
+
+        Args:
+            encoder_hidden_states, attention_kwargs: as for `forward`.
+        """
+        del attention_kwargs
+        self._check_filling()
+        text = self._text(encoder_hidden_states, self.patch_embedding.weight.dtype)
+        return TextCache(tuple(block(None, None, text, None, None, False) for block in self.blocks))
+
+    @apply_forward_hook
+    @apply_lora_scale("attention_kwargs")
     def encode_references(
         self,
         references: Sequence[Tensor],
-        encoder_hidden_states: Tensor,
+        encoder_hidden_states: Tensor | TextCache,
         layouts: Sequence[TokenLayout],
         attention_kwargs: dict[str, Any] | None = None,
     ) -> ReferenceCache:
@@ -240,41 +256,52 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         del attention_kwargs
         layouts = tuple(layouts)
         check_cacheable(layouts, self.config.reference_timestep)
+        self._check_filling()
         self._check_sequence(layouts[0])
         tokens = self._reference_tokens(references, layouts, None)
-        batch = self._batch(layouts, 1, "references", tokens.device)
-        text = self.condition_embedder.text_embedder(encoder_hidden_states.to(tokens.dtype))
-        _, modulation = self._time(torch.zeros(len(tokens), device=tokens.device))
-        stream = self._stream(tokens, modulation, batch.reference_rotary)
-        _, keys_values = self._run(None, stream, text, batch, None)
-        return ReferenceCache(layouts, keys_values)
+        batch = self._batch(layouts, 1, "references", tokens)
+        text = self._text(encoder_hidden_states, tokens.dtype)
+        modulation = self._clean_modulation(batch)
+        shared = Pass((self._stream(modulation, batch.reference_rotary),), batch, self._backend(tokens))
+        tokens, keys_values = own_tokens(tokens, self.sequence_group), []
+        for index, block in enumerate(self.blocks):
+            inputs = (None, tokens, _of_layer(text, index), shared, None, index == len(self.blocks) - 1)
+            tokens, key, value = block(*inputs)
+            keys_values.append((key, value))
+        return ReferenceCache(layouts, tuple(keys_values))
 
     def _run(
         self,
-        video: Stream | None,
-        references: Stream | None,
-        text: Tensor,
+        tokens: list[Tensor],
+        streams: tuple[Stream, ...],
+        text: Tensor | tuple[KeysValues, ...],
         batch: LayoutBatch,
-        cached: tuple[tuple[Tensor, Tensor], ...] | None,
-    ) -> tuple[Tensor | None, tuple[tuple[Tensor, Tensor], ...]]:
-        """All blocks: the video's last tokens, or without a video the references' keys and values of every layer."""
-        backend, _ = choose_backend(text.device, text.dtype, self.attention_backend)
-        keys_values = []
+        cached: tuple[KeysValues, ...] | None,
+    ) -> Tensor:
+        """All blocks over the videos' tokens and, if there are any, the references': the videos' last tokens."""
+        shared = Pass(streams, batch, self._backend(tokens[0]))
+        video, *others = (own_tokens(x, self.sequence_group) for x in tokens)
+        tokens.clear()  # what went in is not kept through all blocks
+        # caches of diffusers add and subtract what both streams give: an empty one stands for none
+        references = others[0] if others else video[:0]
+        # the one behind which nothing reads the references
+        reads_last = len(self.blocks) - 1 if others and not self.references_to_the_end else None
         for index, block in enumerate(self.blocks):
             layer_cache = None if cached is None else cached[index]
-            inputs = (video, references, text, batch, layer_cache, backend)
+            last = index == reads_last
+            inputs = (video, references, _of_layer(text, index), shared, layer_cache, last)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 outputs = self._gradient_checkpointing_func(block, *inputs)  # pyright: ignore[reportOptionalCall]
             else:
                 outputs = block(*inputs)
-            video_tokens, reference_tokens, layer_keys_values = outputs
-            video = None if video is None else video._replace(tokens=video_tokens)
-            references = None if references is None else references._replace(tokens=reference_tokens)
-            if video is None:
-                keys_values.append(layer_keys_values)
-        return None if video is None else video.tokens, tuple(keys_values)
+            video, references = outputs
+        return video
 
-    def _batch(self, layouts: tuple[TokenLayout, ...], copies: int, part: Part, device: torch.device) -> LayoutBatch:
+    def _backend(self, tokens: Tensor) -> str:
+        dtype, gradients = compute_dtype(tokens), torch.is_grad_enabled()
+        return choose_backend(tokens.device, dtype, self.attention_backend, gradients=gradients)[0]
+
+    def _batch(self, layouts: tuple[TokenLayout, ...], copies: int, part: Part, tokens: Tensor) -> LayoutBatch:
         config = self.config
         return batch_layouts(
             layouts,
@@ -284,22 +311,30 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
             config.mcam_ratio,
             config.rope_max_seq_len,
             config.rope_ntk_scaling,
-            device,
+            tokens.device,
+            compute_dtype(tokens),
         )
 
+    def _text(self, text: Tensor | TextCache, dtype: torch.dtype) -> Tensor | tuple[KeysValues, ...]:
+        """The text as blocks take it: embedded, or keys and values of every layer."""
+        if isinstance(text, TextCache):
+            return text.keys_values
+        return self.condition_embedder.text_embedder(text.to(dtype))
+
     def _layouts(
-        self, layouts: Sequence[TokenLayout] | None, grid: tuple[int, int, int], text: Tensor
+        self, layouts: Sequence[TokenLayout] | None, grid: tuple[int, int, int], text: Tensor | TextCache
     ) -> tuple[TokenLayout, ...]:
+        samples, length = text.shape[:2]
         if layouts is None:
-            layouts = [TokenLayout(grid, [], torch.zeros(0, text.shape[1]))] * len(text)
-        if len(layouts) != len(text):
-            raise ValueError(f"{len(layouts)} layouts but text embeddings of {len(text)} samples")
+            layouts = [TokenLayout(grid, [], torch.zeros(0, length))] * samples
+        if len(layouts) != samples:
+            raise ValueError(f"{len(layouts)} layouts but text embeddings of {samples} samples")
         for layout in layouts:
             if layout.video != grid:
                 raise ValueError(f"the layout is of a video of {layout.video} tokens but the latents have {grid}")
-            if layout.references and layout.text_length != text.shape[1]:
+            if layout.references and layout.text_length != length:
                 raise ValueError(
-                    f"the layout's words are over {layout.text_length} text tokens but the text has {text.shape[1]}"
+                    f"the layout's words are over {layout.text_length} text tokens but the text has {length}"
                 )
         return tuple(layouts)
 
@@ -327,10 +362,9 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
             raise ValueError(f"references of {grid[1:]} tokens in a layout of {layouts[0].video[1:]}")
         return tokens
 
-    def _stream(self, tokens: Tensor, modulation: Tensor, rotary: tuple[Tensor, Tensor]) -> Stream:
-        """This rank's slice of the tokens; all of them without sequence parallelism."""
-        tokens, cos, sin = (own_tokens(x, self.sequence_group) for x in (tokens, *rotary))
-        return Stream(tokens, modulation, (cos, sin))
+    def _stream(self, modulation: Tensor, rotary: Tensor) -> Stream:
+        """What rides along with this rank's slice of the tokens; with all of them without sequence parallelism."""
+        return Stream(modulation, own_tokens(rotary, self.sequence_group))
 
     def _time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """Time embedding [n, dim] and modulation [n, 6, dim], in the weights' own type whatever autocast says."""
@@ -341,13 +375,34 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
             time = embedder.time_embedder(frequencies.to(weight_dtype)).to(self.patch_embedding.weight.dtype)
             return time, embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
 
-    def _reference_modulation(self, modulation: Tensor, timestep: Tensor, copies: int, batch: LayoutBatch) -> Tensor:
-        if self.config.reference_timestep == "zero":
-            modulation = self._time(torch.zeros_like(timestep[:1]))[1]
-            return modulation.expand(len(batch.scene_of_reference), -1, -1)
-        if copies > 1 and not bool((timestep.view(-1, copies) == timestep.view(-1, copies)[:, :1]).all()):
+    def _timesteps(self, timestep: Tensor, layouts: int, copies: int) -> Tensor:
+        """[B], from timesteps of every video or of every layout.
+
+        Raises:
+            ValueError: neither; or videos of a layout differ and its references should have the timestep of all. That
+                looks at the numbers, for which a GPU is waited for: timesteps of layouts avoid it.
+        """
+        if copies > 1 and timestep.shape == (layouts,):
+            return timestep.repeat_interleave(copies)
+        if timestep.shape != (layouts * copies,):
+            numbers = f"[{layouts * copies}]" + (f" or [{layouts}]" if copies > 1 else "")
+            raise ValueError(f"{layouts * copies} videos need timesteps {numbers}, not {list(timestep.shape)}")
+        of_layouts = timestep.view(layouts, copies)
+        compared = copies > 1 and self.config.reference_timestep == "shared"
+        if compared and not bool((of_layouts == of_layouts[:, :1]).all()):
             raise ValueError("videos that share references with reference_timestep='shared' need one timestep a scene")
+        return timestep
+
+    def _reference_modulation(self, modulation: Tensor, copies: int, batch: LayoutBatch) -> Tensor:
+        """[M, 6, dim] from the videos' [B, 6, dim]."""
+        if self.config.reference_timestep == "zero":
+            return self._clean_modulation(batch)
         return modulation[::copies].index_select(0, batch.scene_of_reference)
+
+    def _clean_modulation(self, batch: LayoutBatch) -> Tensor:
+        """[M, 6, dim] of references that are clean: of timestep 0."""
+        zero = torch.zeros(1, device=batch.scene_of_reference.device)
+        return self._time(zero)[1].expand(len(batch.scene_of_reference), -1, -1)
 
     def _head(self, video: Tensor, time: Tensor) -> Tensor:
         shift, scale = (self.scale_shift_table + time.unsqueeze(1)).chunk(2, dim=1)
@@ -362,6 +417,10 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
         heads, ranks = self.config.num_attention_heads, size_of(self.sequence_group)
         check_degree(ranks, heads, layout.video_tokens, layout.reference_tokens)
 
+    def _check_filling(self) -> None:
+        if self.is_cache_enabled:
+            raise ValueError("text and references are encoded before a cache of diffusers is enabled, not under it")
+
     def _check_cache(
         self, cache: ReferenceCache, layouts: Sequence[TokenLayout], references: Sequence[Tensor] | None
     ) -> None:
@@ -370,8 +429,13 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Refere
             raise ValueError("references come either as such or in reference_cache, not both")
         if cache.layouts != layouts:
             raise ValueError("the reference cache was made for other layouts (another branch, size or scene)")
-        if cache.keys_values[0][0].shape[1] * size_of(self.sequence_group) != layouts[0].reference_tokens:
+        heads = self.config.num_attention_heads // size_of(self.sequence_group)
+        if cache.keys_values[0][0].shape[1:3] != (layouts[0].reference_tokens, heads):
             raise ValueError("the reference cache was made under another sequence parallelism; make it again")
+
+
+def _of_layer(text: Tensor | tuple[KeysValues, ...], layer: int) -> Tensor | KeysValues:
+    return text if isinstance(text, Tensor) else text[layer]
 
 
 def _check_text_only(**image_keys: int | None) -> None:

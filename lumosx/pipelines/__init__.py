@@ -1,7 +1,8 @@
 """From a checked scene to a clip: the pipeline, what it records about each clip, and making a clip again."""
 
+from lumosx.pipelines.branches import Branch
 from lumosx.pipelines.contact_sheet import contact_sheet
-from lumosx.pipelines.pipeline import Branch, Job, LumosXPipeline
+from lumosx.pipelines.pipeline import Job, LumosXPipeline
 from lumosx.pipelines.replay import Comparison, replay
 from lumosx.pipelines.result import Result
 from lumosx.pipelines.settings import Settings, resolve_settings

@@ -6,12 +6,14 @@ scene -> prepare (words, layout) -> make_branches (encode_text, encode_reference
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers.hooks.group_offloading import _is_group_offload_enabled
 from diffusers.loaders import WanLoraLoaderMixin
 from torch import Tensor
 from tqdm import tqdm
@@ -20,16 +22,19 @@ from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 from lumosx.attention import choose_backend
 from lumosx.completeness import expect_complete
 from lumosx.errors import InputError
-from lumosx.flow import classifier_free, image_guided, make_solver
-from lumosx.models import LumosXTransformer3DModel, ReferenceCache
+from lumosx.flow import make_solver
+from lumosx.models import LumosXTransformer3DModel
 from lumosx.models.codec import Codec, decode_latents, encode_latents
 from lumosx.models.grid import Grid
 from lumosx.paths import resolve_checkpoint
+from lumosx.pipelines.branches import Branch, Guidance, branch_layouts, go_together, guided, together, with_caches
 from lumosx.pipelines.limits import expect_positions
 from lumosx.pipelines.loading import importable_classes, portable_classes
+from lumosx.pipelines.parallel import EVERYTHING, Share, Split, expect_same_steps, sharing, split_ranks
 from lumosx.pipelines.provenance import describe
 from lumosx.pipelines.result import Result
 from lumosx.pipelines.settings import Settings, resolve_settings
+from lumosx.pipelines.step_cache import StepCache, step_cache
 from lumosx.relations import TokenLayout, bound_layout, bound_pictures
 from lumosx.scene import Binding, Scene
 from lumosx.scene.spec import BindingOptions
@@ -46,16 +51,7 @@ class Job:
     seeds: tuple[int, ...]
     binding: Binding
     layout: TokenLayout
-
-
-@dataclass(frozen=True)
-class Branch:
-    """One pass of the transformer in every step: the prompt's, or a negative one's."""
-
-    text: Tensor  # [1, text, D]
-    layout: TokenLayout
-    references: Tensor  # [C, R, h, w]
-    cache: ReferenceCache | None = None
+    split: Split
 
 
 class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
@@ -148,21 +144,32 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         scene: Scene,
         *,
         backend: str | None = None,
+        guidance: Guidance = "auto",
+        batch: int = 1,
+        step_cache: str | None = None,
+        ranks: int = 1,
         progress: bool = True,
         callback_on_step_end: StepCallback | None = None,
         **call: Any,
     ) -> Iterator[Result]:
         """Sample clips of a scene, each as soon as it is done.
 
-        Seeds share text, references and the reference cache, and run one after another, so that a clip does
-        not depend on which others were asked for.
+        Seeds share text, references and the reference cache. Unless `batch` says otherwise they run one after another,
+        so that a clip does not depend, to the last bit, on which others were asked for.
 
         Args:
             scene: what to show. Its settings hold where the call is silent, then the checkpoint's, Wan's.
             backend: of `lumosx.attention`; None keeps the transformer's own.
+            guidance: the branches of guidance in one batch ("together") or one after another ("apart"); "auto": in one
+                batch where the device's memory allows.
+            batch: seeds that go through the network together; then they share references also where these are
+                computed at every step.
+            step_cache: of `lumosx.pipelines.step_cache`, such as "first-block": an approximation, which skips blocks.
+            ranks: processes that share every clip: all of torch.distributed's default group. They make the same call,
+                with callbacks that do the same, and get the same clips.
             progress: show a bar with the time left.
             callback_on_step_end: called with (pipeline, step, timestep, {"latents"}) after each step; it may
-                return other latents, and cancels by raising.
+                return other latents, and cancels by raising. Latents are [batch, C, T, h, w].
             call: `seed` or `seeds`, and fields of `Settings`: size, frames, fps, steps, solver, shift, cfg,
                 cfg_image, negative_prompt.
 
@@ -170,26 +177,34 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             InputError: a setting that this checkpoint cannot serve.
             SceneError: words of the scene cannot be bound to this checkpoint's tokens.
         """
-        job = self.prepare(scene, **call)
+        if batch < 1:
+            raise InputError(f"batch is the number of seeds that are sampled together, 1 or more, not {batch!r}")
+        cache = StepCache.parse(step_cache)
+        job = self.prepare(scene, ranks, **call)
+        expect_same_steps(job.split, cache)
         before = self.transformer.attention_backend
         kernel = choose_backend(self._execution_device, self.transformer.dtype, backend or before)
         try:
             self.transformer.attention_backend = backend or before
-            branches = self.make_branches(job)
-            record = describe(self, job, kernel, branches[0].cache is not None)
-            total = job.settings.steps * len(job.seeds)
-            bar = self.progress_bar(total=total) if progress else tqdm(disable=True)  # pyright: ignore[reportCallIssue]
-            with bar:
-                bar.set_description(scene.id)
-                for seed in job.seeds:
-                    latents = self.denoise(branches, job.settings, seed, callback_on_step_end, bar.update)
-                    yield Result(self.decode(latents), scene, {**record, "seed": seed})
+            with sharing(self.transformer, job.split, self._execution_device) as share:
+                branches = self.make_branches(job, guidance, batch, share)
+                record = describe(self, job, kernel, branches, batch, cache)
+                total = job.settings.steps * len(job.seeds)
+                bar = self.progress_bar(total=total) if progress else tqdm(disable=True)  # pyright: ignore[reportCallIssue]
+                with bar:
+                    bar.set_description(scene.id)
+                    for start in range(0, len(job.seeds), batch):
+                        seeds = job.seeds[start : start + batch]
+                        done = partial(bar.update, len(seeds))
+                        latents = self.denoise(branches, job.settings, seeds, callback_on_step_end, done, cache, share)
+                        for seed, of_seed in zip(seeds, latents.split(1), strict=True):
+                            yield Result(self.decode(of_seed), scene, {**record, "seed": seed})
         finally:  # also when cancelled, or when the caller wants no more clips
             self.transformer.attention_backend = before
             self.maybe_free_model_hooks()
 
-    def prepare(self, scene: Scene, **call: Any) -> Job:
-        """Settles the settings, binds the words and lays out the tokens. Needs the tokenizer only.
+    def prepare(self, scene: Scene, ranks: int = 1, **call: Any) -> Job:
+        """Settles the settings, binds the words, lays out the tokens and splits the work. Needs the tokenizer only.
 
         Args, Raises: as in `stream`.
         """
@@ -200,7 +215,9 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         binding = scene.bind(self.tokenizer, self.config.text_length, rules=rules)
         layout = self.build_layout(binding, self.grid.tokens(settings), scene.binding)
         expect_positions(layout, self.transformer.config)
-        return Job(scene, settings, seeds, binding, layout)
+        heads, passes = self.transformer.config.num_attention_heads, len(branch_layouts(layout, settings))
+        split = split_ranks(ranks, passes, heads, layout.video_tokens, layout.reference_tokens)
+        return Job(scene, settings, seeds, binding, layout, split)
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
@@ -215,13 +232,15 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         )  # fmt: skip
         # diffusers' own offloading moves it, and a quantised one cannot be moved
         encoder = self.text_encoder
-        settled = hasattr(encoder, "_hf_hook") or getattr(encoder, "is_quantized", False)
+        offloaded = hasattr(encoder, "_hf_hook") or _is_group_offload_enabled(encoder)
+        settled = offloaded or getattr(encoder, "is_quantized", False)
         if not settled:
             self.text_encoder.to(device)
         ids, mask = tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
         embeddings = self.text_encoder(ids, mask).last_hidden_state
         if not settled and device.type != "cpu":
             self.text_encoder.to("cpu")  # 11 GB that the denoising can use better
+        self.maybe_free_model_hooks()  # for the same reason; without pictures no other model sends it away
         embeddings = embeddings.to(device, self.transformer.dtype)
         return embeddings * mask.unsqueeze(-1).to(embeddings.dtype)
 
@@ -255,86 +274,86 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         )
 
     @torch.no_grad()
-    def make_branches(self, job: Job) -> list[Branch]:
-        """The passes that a step needs: the prompt; with guidance, the negative prompt; with separate image
-        guidance, also the negative prompt without references."""
-        settings, layout = job.settings, job.layout
-        by_images = settings.cfg_image not in (None, 1) and bool(layout.references)
-        guided = settings.cfg != 1 or by_images
-        text = self.encode_text([job.binding.prompt, settings.negative_prompt][: 1 + guided]).split(1)
-        references = self.encode_references(job.binding, settings.width, settings.height)
-        branches = [Branch(text[0], layout, references)]
-        if guided:
-            branches.append(Branch(text[1], layout.without_words(), references))
-        if by_images:
-            nothing = TokenLayout(layout.video, [], layout.words[:0])
-            branches.append(Branch(text[1], nothing, references[:, :0]))
-        return [self._with_cache(branch) for branch in branches]
+    def make_branches(
+        self, job: Job, guidance: Guidance = "auto", batch: int = 1, share: Share = EVERYTHING
+    ) -> list[Branch]:
+        """The passes that a step needs, as `branch_layouts` lists them, with whatever holds for the whole clip.
+
+        Args:
+            guidance, batch: as in `stream`.
+            share: which of them are this process's.
+
+        Raises:
+            InputError: no such way of guidance.
+        """
+        settings, layouts = job.settings, branch_layouts(job.layout, job.settings)
+        text = self.encode_text([job.binding.prompt, settings.negative_prompt][: len(layouts)]).split(1)
+        references = self.encode_references(job.binding, settings.width, settings.height).to(self.transformer.dtype)
+        nothing = references[:, :0]
+        branches = [
+            Branch(text[min(number, 1)], (layout,), (references if layout.references else nothing,))
+            for number, layout in enumerate(layouts)
+        ]
+        branches = share.own(branches)
+        if go_together(branches, guidance, batch, self.transformer):
+            branches = [together(branches)]
+        return [with_caches(branch, self.transformer) for branch in branches]
 
     @torch.no_grad()
     def denoise(
         self,
         branches: Sequence[Branch],
         settings: Settings,
-        seed: int,
+        seeds: Sequence[int],
         callback: StepCallback | None = None,
         advance: Callable[[], Any] | None = None,
+        cache: StepCache | None = None,
+        share: Share = EVERYTHING,
     ) -> Tensor:
-        """Latents [1, C, T, h, w] of one clip, float32.
+        """Latents [n, C, T, h, w] of n clips, float32.
 
         The noise of a seed is drawn on the CPU in float32, so that it is the same on every device.
         """
         shape = (1, self.transformer.config.in_channels, *self.grid.latents(settings))
-        generator = torch.Generator("cpu").manual_seed(seed)
-        latents = torch.randn(shape, generator=generator).to(self._execution_device)
+        noise = [torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds]
+        latents = torch.cat(noise).to(self._execution_device)
         solver = make_solver(settings.solver, settings.steps, settings.shift)
-        for step, timestep in enumerate(solver.timesteps):
-            velocities = [self.predict(branch, latents, timestep) for branch in branches]
-            latents = solver.step(_guided(velocities, settings), timestep, latents).prev_sample
-            if callback is not None:
-                changed = callback(self, step, int(timestep), {"latents": latents})
-                if changed and "latents" in changed:
-                    latents = changed["latents"]
-            if advance is not None:
-                advance()
+        solver.set_begin_index(0)  # otherwise its first step looks for the timestep
+        on_device = solver.timesteps.to(self._execution_device)  # once, not at every step
+        with step_cache(self.transformer, cache, settings.steps):
+            for step, timestep in enumerate(solver.timesteps):
+                velocities = []
+                for index, branch in enumerate(branches):
+                    with self.transformer.cache_context(f"branch {index}"):
+                        velocities += self.predict(branch, latents, on_device[step])
+                latents = solver.step(guided(share.gathered(velocities), settings), timestep, latents).prev_sample
+                if callback is not None:
+                    changed = callback(self, step, int(timestep), {"latents": latents})
+                    if changed and "latents" in changed:
+                        latents = changed["latents"]
+                if advance is not None:
+                    advance()
         return latents
 
-    def predict(self, branch: Branch, latents: Tensor, timestep: Tensor) -> Tensor:
-        """Velocity [1, C, T, h, w] of one branch, float32."""
-        known: dict[str, Any] = {"reference_cache": branch.cache}
-        if branch.cache is None:
-            known = {"references": [branch.references.to(self.transformer.dtype)]}
+    def predict(self, branch: Branch, latents: Tensor, timestep: Tensor) -> list[Tensor]:
+        """Velocities [n, C, T, h, w] of n clips, float32, for each layout of a branch.
+
+        Args:
+            latents: [n, C, T, h, w].
+            timestep: of all clips, without dimensions, on the device of the latents.
+        """
+        layouts = len(branch.layouts)
         velocity = self.transformer(
-            hidden_states=latents.to(self.transformer.dtype),
-            timestep=timestep.to(latents.device).expand(len(latents)),
-            encoder_hidden_states=branch.text,
-            layouts=[branch.layout],
-            **known,
+            hidden_states=latents.to(self.transformer.dtype).repeat(layouts, 1, 1, 1, 1),
+            timestep=timestep.expand(layouts),
+            **branch.inputs(),
         ).sample
-        return velocity.float()
+        return list(velocity.float().split(len(latents)))
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray:
         """Frames uint8 [F, H, W, 3] of one clip's latents [1, C, T, h, w]."""
+        self.maybe_free_model_hooks()  # the transformer need not be there
         decoded = decode_latents(self.vae, latents)[0]
         pixels = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return pixels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
-
-    def _with_cache(self, branch: Branch) -> Branch:
-        """References that do not change from step to step are computed once."""
-        cacheable = self.transformer.config.reference_timestep == "zero" and branch.layout.csam
-        if not (cacheable and branch.layout.references):
-            return branch
-        references = [branch.references.to(self.transformer.dtype)]
-        cache = self.transformer.encode_references(references, branch.text, [branch.layout])
-        return Branch(branch.text, branch.layout, branch.references, cache)
-
-
-def _guided(velocities: list[Tensor], settings: Settings) -> Tensor:
-    if len(velocities) == 1:
-        return velocities[0]
-    if len(velocities) == 2:
-        return classifier_free(velocities[0], velocities[1], settings.cfg)
-    full, references, nothing = velocities
-    assert settings.cfg_image is not None
-    return image_guided(full, references, nothing, settings.cfg, settings.cfg_image)

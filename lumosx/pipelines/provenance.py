@@ -7,7 +7,7 @@ weights, the settings, and the software and hardware that did the sums.
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,13 @@ import torch
 
 import lumosx
 from lumosx.files import sha256_of
+from lumosx.pipelines.memory import set_up_of
+from lumosx.pipelines.step_cache import StepCache
 from lumosx.relations import TokenLayout
 from lumosx.scene import Binding, Entity, Scene
 
 if TYPE_CHECKING:
+    from lumosx.pipelines.branches import Branch
     from lumosx.pipelines.pipeline import Job, LumosXPipeline
 
 PACKAGES = (
@@ -41,17 +44,26 @@ MODEL_FILES = (
 )  # weights, configs and tokenizers; not the model card
 
 
-def describe(pipeline: "LumosXPipeline", job: "Job", kernel: tuple[str, str], cached: bool) -> dict[str, Any]:
+def describe(
+    pipeline: "LumosXPipeline",
+    job: "Job",
+    kernel: tuple[str, str],
+    branches: Sequence["Branch"],
+    batch: int,
+    cache: StepCache | None,
+) -> dict[str, Any]:
     """The record of a clip but for its seed and its frames.
 
     Args:
         job: what was prepared.
         kernel: attention backend and why it was chosen.
-        cached: whether a reference cache was used.
+        branches: what is passed at every step.
+        batch: clips that are passed together.
+        cache: the step cache.
     """
     scene, binding, layout = job.scene, job.binding, job.layout
     config = pipeline.transformer.config
-    folder = pipeline.name_or_path
+    folder, way = pipeline.name_or_path, set_up_of(pipeline)
     return {
         "prompt": binding.prompt,
         "settings": job.settings.to_dict(),
@@ -61,7 +73,7 @@ def describe(pipeline: "LumosXPipeline", job: "Job", kernel: tuple[str, str], ca
             "csam": layout.csam,
             "mcam_ratio": config.mcam_ratio if layout.mcam_ratio is None else layout.mcam_ratio,
             "reference_timestep": config.reference_timestep,
-            "reference_cache": cached,
+            "reference_cache": branches[0].cache is not None,
         },
         "entities": _entities(scene, binding),
         "consent": {subject.id: subject.consent for subject in scene.subjects if subject.consent},
@@ -71,16 +83,28 @@ def describe(pipeline: "LumosXPipeline", job: "Job", kernel: tuple[str, str], ca
             "files": hash_files(folder),
             "dtype": str(pipeline.transformer.dtype).removeprefix("torch."),
             "adapters": sorted(getattr(pipeline.transformer, "peft_config", None) or {}),
+            "approximations": approximations(way["quantize"], way["tiling"], cache),
         },
         "runtime": {
             "device": pipeline._execution_device.type,
             "device_name": device_name(pipeline._execution_device),
             "threads": torch.get_num_threads(),
             "attention": {"backend": kernel[0], "reason": kernel[1]},
+            "guidance": "together" if len(branches[0].layouts) > 1 else "apart",
+            "batch": batch,
+            "ranks": job.split._asdict(),
+            "compile": way["compile"],
+            "step_cache": cache and cache.record(job.settings.steps),
             "versions": versions(),
         },
         "scene": embed(scene),
     }
+
+
+def approximations(quantize: str | None, tiling: bool, cache: StepCache | None) -> dict[str, Any]:
+    """What was chosen that changes a clip by more than rounding; empty for an exact one."""
+    chosen = {"quantize": quantize, "tiling": tiling, "step_cache": cache and str(cache)}
+    return {name: value for name, value in chosen.items() if value}
 
 
 def embed(scene: Scene) -> dict[str, Any]:
@@ -100,11 +124,13 @@ def fingerprint(scene: Mapping[str, Any], settings: Mapping[str, Any], seed: int
     Args:
         scene: of `embed`; where its file lies does not count, nor does what `settings` say anyway.
         settings: of `Settings.to_dict`.
-        model: of a record; its `files` and `dtype` count.
+        model: of a record; its `files`, `dtype` and `approximations` count.
     """
     pictures = {name: picture["sha256"] for name, picture in scene["pictures"].items()}
     data = {key: value for key, value in scene["data"].items() if key not in ("generation", "meta", "root")}
     content = [scene["id"], data, pictures, settings, seed, model["files"], model["dtype"]]
+    if model.get("approximations"):  # clips of before have no such entry, and are exact
+        content.append(model["approximations"])
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

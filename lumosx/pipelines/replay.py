@@ -15,6 +15,8 @@ import torch
 from lumosx.attention import choose_backend
 from lumosx.errors import InputError
 from lumosx.paths import resolve_checkpoint
+from lumosx.pipelines.memory import set_up
+from lumosx.pipelines.parallel import ALONE
 from lumosx.pipelines.pipeline import LumosXPipeline
 from lumosx.pipelines.provenance import hash_files
 from lumosx.pipelines.result import SIDECAR_VERSION, Result
@@ -86,7 +88,13 @@ def replay(
         return Comparison(False, tuple(changes), None)
     pipeline = _pipeline(folder, record)
     backend = _backend(pipeline, record["runtime"]["attention"]["backend"])
-    result = pipeline(scene, seed=record["seed"], backend=backend, progress=progress, **record["settings"])
+    how = {
+        "backend": backend,
+        "guidance": record["runtime"].get("guidance", "apart"),
+        "step_cache": record["model"].get("approximations", {}).get("step_cache"),
+        "progress": progress,
+    }
+    result = pipeline(scene, seed=record["seed"], **how, **record["settings"])
     assert isinstance(result, Result)
     identical = result.frames_sha256 == record["clip"]["frames_sha256"]
     return Comparison(identical, tuple(_changed_runtime(record, result.record)), result)
@@ -159,7 +167,14 @@ def _pipeline(folder: str | Path, record: Mapping[str, Any]) -> LumosXPipeline:
     wanted = record["runtime"]["device"]
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     available = wanted if accelerator is not None and accelerator.type == wanted else "cpu"
-    return LumosXPipeline.from_pretrained(folder, dtype=dtype).to(available)
+    chosen = record["model"].get("approximations", {})
+    return set_up(
+        LumosXPipeline.from_pretrained(folder, dtype=dtype),
+        torch.device(available),
+        tiling=chosen.get("tiling", False),
+        quantize=chosen.get("quantize"),
+        compile=record["runtime"].get("compile", False),
+    )
 
 
 def _backend(pipeline: LumosXPipeline, recorded: str) -> str:
@@ -176,6 +191,8 @@ def _changed_runtime(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
     pairs = [
         ("device", before["device_name"], after["device_name"]),
         ("number of threads", before["threads"], after["threads"]),
+        ("clips sampled together", before.get("batch", 1), after["batch"]),
+        ("processes that share the clip", before.get("ranks", ALONE._asdict()), after["ranks"]),
         ("attention backend", before["attention"]["backend"], after["attention"]["backend"]),
         *((name, old, after["versions"].get(name)) for name, old in before["versions"].items()),
     ]

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lumosx.relations.layout import TokenLayout
@@ -17,6 +18,7 @@ from lumosx.relations.mcam import pooling_maps
 from lumosx.relations.r2pe import rotary_table
 
 Part = Literal["joint", "video", "references"]
+CHANNELS = 8  # fused kernels take multiples of it and copy anything else
 
 
 class LayoutBatch(NamedTuple):
@@ -26,13 +28,14 @@ class LayoutBatch(NamedTuple):
     references; `key_index` gathers them from the queries' order and is None where the two orders agree.
     """
 
-    video_rotary: tuple[Tensor, Tensor]  # (cos, sin) [1 or B, V, 1, head_dim / 2]
-    reference_rotary: tuple[Tensor, Tensor]  # (cos, sin) [M, P, 1, head_dim / 2]
+    video_rotary: Tensor  # (cos, sin) [1 or B, V, 1, head_dim / 2, 2]
+    reference_rotary: Tensor  # (cos, sin) [M, P, 1, head_dim / 2, 2]
     scene_of_reference: Tensor  # int64 [M]
     ranges: Tensor  # int64 [n, 4], (q0, q1, k0, k1); always on the CPU: it steers kernels
+    video_ranges: Tensor  # those of the videos' queries alone; on the CPU
     key_index: Tensor | None  # int64 [keys]
-    levels: Tensor  # [M, text], r * M of equation (4)
-    pool: Tensor  # [cells, P]
+    levels: Tensor | None  # [M, text], r * M of equation (4); None where all of it is zero, then MCAM does nothing
+    pool: Tensor  # [cells, P]; with empty cells up to a multiple of 8, as fused kernels want their channels
     upsample: Tensor  # [P, cells]
 
 
@@ -47,6 +50,7 @@ def batch_layouts(
     table_length: int,
     ntk_scaling: bool,
     device: torch.device,
+    dtype: torch.dtype,
 ) -> LayoutBatch:
     """Batches `layouts`, each serving `copies` consecutive videos.
 
@@ -55,6 +59,7 @@ def batch_layouts(
             "references" for making that cache.
         mcam_ratio: r for layouts that do not state their own.
         head_dim, table_length, ntk_scaling: of `rotary_table`.
+        dtype: of MCAM's tables, that of queries and keys.
 
     Raises:
         ValueError: layouts of different sizes, text lengths or rules; see also `rotary_table`.
@@ -73,33 +78,30 @@ def batch_layouts(
     video_rotary, reference_rotary = _split_rotary(rotary, first.video_tokens, first.reference_tokens, copies)
     ratios = [mcam_ratio if lo.mcam_ratio is None else lo.mcam_ratio for lo in layouts]
     ranges, key_index = _pack(layouts, copies, part)
+    videos_end = 0 if part == "references" else len(layouts) * copies * first.video_tokens
+    levels = torch.cat([r * lo.text_weights for r, lo in zip(ratios, layouts, strict=True)])
     pool, upsample = pooling_maps(*first.video[1:], first.rules)
+    empty = -len(pool) % CHANNELS
     counts = torch.tensor([len(lo.references) for lo in layouts])
-    on_device = LayoutBatch(
-        video_rotary=video_rotary,
-        reference_rotary=reference_rotary,
-        scene_of_reference=torch.arange(len(layouts)).repeat_interleave(counts),
+    return LayoutBatch(
+        video_rotary=video_rotary.to(device),
+        reference_rotary=reference_rotary.to(device),
+        scene_of_reference=torch.arange(len(layouts)).repeat_interleave(counts).to(device),
         ranges=ranges,
-        key_index=key_index,
-        levels=torch.cat([r * lo.text_weights for r, lo in zip(ratios, layouts, strict=True)]),
-        pool=pool,
-        upsample=upsample,
+        video_ranges=ranges[ranges[:, 1] <= videos_end].clone(),
+        key_index=None if key_index is None else key_index.to(device),
+        levels=levels.to(device, dtype) if levels.any() else None,
+        pool=F.pad(pool, (0, 0, 0, empty)).to(device, dtype),
+        upsample=F.pad(upsample, (0, empty)).to(device, dtype),
     )
-    return _to(on_device, device)
 
 
-def _split_rotary(
-    tables: list[tuple[Tensor, Tensor]], video_tokens: int, reference_tokens: int, copies: int
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """(cos, sin) of the videos and of the references. Videos differ only where NTK scaling stretched some of them."""
-    videos, references = [], []
-    for parts in zip(*tables, strict=True):
-        video = torch.stack([part[:video_tokens] for part in parts]).unsqueeze(2)
-        same = bool((video == video[:1]).all())
-        videos.append(video[:1] if same else video.repeat_interleave(copies, dim=0))
-        rows = [part[video_tokens:].unflatten(0, (-1, reference_tokens)) for part in parts]
-        references.append(torch.cat(rows).unsqueeze(2))
-    return (videos[0], videos[1]), (references[0], references[1])
+def _split_rotary(tables: list[Tensor], video_tokens: int, reference_tokens: int, copies: int) -> tuple[Tensor, Tensor]:
+    """Of the videos and of the references. Videos differ only where NTK scaling stretched some of them."""
+    video = torch.stack([table[:video_tokens] for table in tables]).unsqueeze(2)
+    same = bool((video == video[:1]).all())
+    references = torch.cat([table[video_tokens:].unflatten(0, (-1, reference_tokens)) for table in tables])
+    return video[:1] if same else video.repeat_interleave(copies, dim=0), references.unsqueeze(2)
 
 
 def _pack(layouts: Sequence[TokenLayout], copies: int, part: Part) -> tuple[Tensor, Tensor | None]:
@@ -128,13 +130,3 @@ def _pack(layouts: Sequence[TokenLayout], copies: int, part: Part) -> tuple[Tens
     index = torch.cat(keys)
     in_order = bool((index == torch.arange(len(index))).all())
     return torch.tensor(ranges, dtype=torch.int64).view(-1, 4), None if in_order else index
-
-
-def _to(batch: LayoutBatch, device: torch.device) -> LayoutBatch:
-    def move(field: object) -> object:
-        if isinstance(field, tuple):
-            return tuple(t.to(device) for t in field)
-        return field.to(device) if isinstance(field, Tensor) else field
-
-    moved = {name: move(field) for name, field in batch._asdict().items() if name != "ranges"}
-    return LayoutBatch(ranges=batch.ranges, **moved)  # pyright: ignore[reportArgumentType]

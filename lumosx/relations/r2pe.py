@@ -44,7 +44,7 @@ def relational_positions(video: tuple[int, int, int], subjects: list[int | None]
 
 def rotary_table(
     position_ids: Tensor, head_dim: int, *, ntk_scaling: bool = False, table_length: int = TABLE_LENGTH
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """Cosines and sines of the rotation of every token.
 
     Args:
@@ -54,7 +54,7 @@ def rotary_table(
             (the paper's plan for more than three subjects), instead of refusing it.
 
     Returns:
-        (cos, sin), float32 [..., head_dim / 2].
+        float32 [..., head_dim / 2, 2]: (cos, sin) of each channel pair.
 
     Raises:
         ValueError: an axis needs more than `table_length` positions and `ntk_scaling` is off.
@@ -76,12 +76,18 @@ def rotary_table(
         exponents = torch.arange(0, channels, 2, dtype=torch.float64, device=positions.device) / channels
         angles.append(positions[..., None] * theta**-exponents)
     angle = torch.cat(angles, dim=-1)
-    return angle.cos().float(), angle.sin().float()
+    return torch.stack([angle.cos(), angle.sin()], dim=-1).float()
 
 
-def apply_rotary(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotates adjacent channel pairs of queries or keys [..., heads, head_dim] by (cos, sin) [..., 1, head_dim / 2]."""
-    cos, sin = rotary
-    real, imaginary = x.unflatten(-1, (-1, 2)).unbind(-1)
-    rotated = torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
+def apply_rotary(x: Tensor, rotary: Tensor) -> Tensor:
+    """Rotates adjacent channel pairs of queries or keys [..., heads, head_dim] by `rotary` [..., 1, head_dim / 2, 2].
+
+    As a product of complex numbers it is one kernel; a compiler cannot see into those, but fuses their real form.
+    """
+    pairs = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():
+        (real, imaginary), (cos, sin) = pairs.unbind(-1), rotary.unbind(-1)
+        rotated = torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
+    else:
+        rotated = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotary))
     return rotated.flatten(-2).type_as(x)

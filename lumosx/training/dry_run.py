@@ -1,25 +1,20 @@
 """The plan of a run as a page to read before GPUs are paid for."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from omegaconf import OmegaConf
-from rich.console import Console
 from rich.table import Table
 
 from lumosx.models.block import CHECKPOINTING
-from lumosx.models.cost import hardware_flops, parameters, training_flops
+from lumosx.models.cost import FLOP_NAMES, hardware_flops, parameters, training_flops
+from lumosx.models.cost_text import GIB, USABLE, Piece, page, plain_table, short
 from lumosx.training.config import Config
 from lumosx.training.plan import Plan, make_plan
 from lumosx.training.tracking import duration
 
-WIDTH = 100  # columns
-USABLE = 0.9  # of a GPU's memory; an assumption: the rest is the driver's, NCCL's and lost between allocations
-GIB = 2**30
 DAY = 24 * 3600
-
-Part = str | Table
 
 
 def report(config: Config, gpu: str, world: int) -> str:
@@ -34,24 +29,16 @@ def report(config: Config, gpu: str, world: int) -> str:
         InputError: settings that cannot work, all of them, or a GPU that is not known.
     """
     in_front = config.text is not None or config.codec is not None
-    return _text(_in_front(config) if in_front else _pages(make_plan(config, gpu, world)))
+    return page(_in_front(config) if in_front else _pages(make_plan(config, gpu, world)))
 
 
-def _text(parts: Iterable[Part]) -> str:
-    console = Console(width=WIDTH, color_system=None, highlight=False, markup=False, emoji=False)
-    with console.capture() as capture:
-        for part in parts:
-            console.print(part)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
-
-
-def _in_front(config: Config) -> Iterator[Part]:
+def _in_front(config: Config) -> Iterator[Piece]:
     what = "text encoder" if config.text is not None else "codec"
     yield OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
     yield f"This trains the {what} alone, in one process and within minutes: there is nothing to plan."
 
 
-def _pages(plan: Plan) -> Iterator[Part]:
+def _pages(plan: Plan) -> Iterator[Piece]:
     yield _configuration(plan)
     yield f"{plan.config.run.name} on {plan.world} x {plan.gpu.name} ({plan.gpu.source}), engine {plan.engine}"
     yield "\nTokens of a clip"
@@ -77,18 +64,10 @@ def _configuration(plan: Plan) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(resolved))
 
 
-def _table(*columns: str) -> Table:
-    """A plain table, its first column for words and the others for numbers."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
-    return table
-
-
 def _tokens(plan: Plan) -> Table:
     first = [case for case in plan.cases if case.bucket == plan.cases[0].bucket]
     people = [f"{case.people} people" if case.people > 1 else "1 person" for case in first]
-    table = _table("bucket", "T x H x W", "video", "a reference", *people)
+    table = plain_table("bucket", "T x H x W", "video", "a reference", *people)
     for bucket in dict.fromkeys(case.bucket for case in plan.cases):
         layouts = [case.layout for case in plan.cases if case.bucket == bucket]
         sizes = [layouts[0].video_tokens, layouts[0].reference_tokens, *map(len, layouts)]
@@ -100,14 +79,14 @@ def _tokens(plan: Plan) -> Table:
 
 
 def _parameters(plan: Plan) -> Table:
-    table, parts = _table("part", "number"), parameters(plan.transformer)
+    table, parts = plain_table("part", "number"), parameters(plan.transformer)
     for part, number in [*parts.items(), ("all", sum(parts.values())), ("trained", plan.trained)]:
         table.add_row(part, f"{number:,}")
     return table
 
 
 def _memory(plan: Plan) -> Table:
-    table, memory = _table("part", "GiB"), plan.memory(plan.config.train.checkpointing)
+    table, memory = plain_table("part", "GiB"), plan.memory(plan.config.train.checkpointing)
     for part, size in [*memory.items(), ("all", sum(memory.values()))]:
         table.add_row(part, f"{size / GIB:.2f}")
     return table
@@ -116,19 +95,14 @@ def _memory(plan: Plan) -> Table:
 def _flops(plan: Plan) -> Table:
     train, frozen, forward = plan.config.train, plan.config.lora is not None, plan.forward
     needed, computed = training_flops(forward, frozen), hardware_flops(forward, train.checkpointing, frozen)
-    table = _table("of", "FLOPs")
-    for part, number in forward._asdict().items():
-        table.add_row(f"a clip's forward pass, {part.replace('_', '-')}", _short(number))
-    table.add_row("training on a clip", _short(needed))
-    table.add_row("the same with what is computed again", _short(computed))
-    table.add_row(f"a step of {train.batch} clips", _short(train.batch * needed))
-    table.add_row("the same with what is computed again", _short(train.batch * computed))
+    table = plain_table("of", "FLOPs")
+    for part, number in zip(FLOP_NAMES.values(), forward, strict=True):
+        table.add_row(f"a clip's forward pass, {part}", short(number))
+    table.add_row("training on a clip", short(needed))
+    table.add_row("the same with what is computed again", short(computed))
+    table.add_row(f"a step of {train.batch} clips", short(train.batch * needed))
+    table.add_row("the same with what is computed again", short(train.batch * computed))
     return table
-
-
-def _short(flops: float) -> str:
-    unit, size = next(((u, s) for u, s in (("P", 1e15), ("T", 1e12), ("G", 1e9)) if flops >= s), ("M", 1e6))
-    return f"{flops / size:,.2f} {unit}"
 
 
 def _batch(plan: Plan) -> str:
@@ -142,7 +116,7 @@ def _batch(plan: Plan) -> str:
 def _expected(plan: Plan) -> Table:
     train, steps = plan.config.train, plan.config.train.steps
     needed = train.batch * training_flops(plan.forward, plan.config.lora is not None) / plan.world
-    table = _table("checkpointing", "GiB", "fits", "s/step", "MFU", "time", "GPU-days")
+    table = plain_table("checkpointing", "GiB", "fits", "s/step", "MFU", "time", "GPU-days")
     for mode in CHECKPOINTING:
         seconds, size = plan.seconds(mode), sum(plan.memory(mode).values())
         table.add_row(

@@ -6,29 +6,25 @@ person a face and two attributes, before one background.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
-import torch
-from transformers import UMT5Config, UMT5EncoderModel
 
 from lumosx.data.batch import Bucket
-from lumosx.data.encoder import codec_class
 from lumosx.models.cost import FLOAT32, Flops, activations, flops_by_part, hardware_flops
-from lumosx.models.gpus import Gpu, find_gpu
+from lumosx.models.counting import build_codec, build_text_encoder, numbers
+from lumosx.models.gpus import LAUNCH, Gpu, find_gpu
 from lumosx.models.grid import Grid
-from lumosx.relations import Reference, TokenLayout
+from lumosx.relations import TokenLayout
+from lumosx.relations.typical import PARTS_OF_A_PERSON, typical_layout
 from lumosx.training.architecture import codec_config, text_encoder_config, transformer_config
 from lumosx.training.checks import check
 from lumosx.training.config import Config
 from lumosx.training.engines.choice import engine_name
 from lumosx.training.held import Parameters, build_without_memory, count_parameters
 
-PARTS_OF_A_PERSON = 3  # a face and two attributes
 DRAWS = 200  # steps that the wait for the slowest rank is averaged over
 KERNELS = 530  # that a block starts in a forward and a backward pass, counted
-LAUNCH = 5e-6  # seconds that the start of one takes; an assumption, which matters for small models only
 
 
 @dataclass(frozen=True)
@@ -142,12 +138,11 @@ def make_plan(config: Config, gpu: str, world: int) -> Plan:
     )
 
 
-def typical_layout(grid: tuple[int, int, int], people: int, config: Config) -> TokenLayout:
+def _typical_layout(grid: tuple[int, int, int], people: int, config: Config) -> TokenLayout:
     """Of a clip of `people` persons, each with a face and two attributes, before a background."""
-    members = [Reference("member", person) for person in range(people) for _ in range(PARTS_OF_A_PERSON)]
-    references = [Reference("background"), *members]
-    words = torch.zeros(len(references), config.model.text_length)
-    return TokenLayout(grid, references, words, r2pe=config.model.r2pe, csam=config.model.csam)
+    model = config.model
+    references = 1 + PARTS_OF_A_PERSON * people
+    return typical_layout(grid, references, model.text_length, r2pe=model.r2pe, csam=model.csam)
 
 
 def _cases(config: Config, transformer: dict[str, Any]) -> Iterator[Case]:
@@ -156,7 +151,7 @@ def _cases(config: Config, transformer: dict[str, Any]) -> Iterator[Case]:
     for bucket in map(Bucket.parse, data.buckets):
         for people, share in enumerate(data.subjects, 1):
             if share > 0:
-                layout = typical_layout(grid.tokens(bucket), people, config)
+                layout = _typical_layout(grid.tokens(bucket), people, config)
                 layouts, copies = _passes(config, transformer, [layout])
                 flops = flops_by_part(transformer, layouts, copies)
                 yield Case(bucket, people, share / sum(data.subjects), layout, flops)
@@ -171,13 +166,6 @@ def _passes(config: Config, transformer: dict[str, Any], layouts: list[TokenLayo
 
 def _frozen_bytes(config: Config) -> dict[str, int]:
     """Of text encoder and codec, built without memory, in the precision that they run in."""
-    codec, parts = codec_config(config), {}
-    with torch.device("meta"):
-        text_encoder = UMT5EncoderModel(UMT5Config(**text_encoder_config(config)))
-        parts["text encoder"] = _numbers(text_encoder) * (2 if config.train.precision == "bf16" else FLOAT32)
-        parts["codec"] = _numbers(codec_class(codec, config.model.codec).from_config(codec)) * FLOAT32
-    return parts
-
-
-def _numbers(model: Any) -> int:
-    return sum(numbers.numel() for numbers in chain(model.parameters(), model.buffers()))
+    text_encoder, codec = build_text_encoder(text_encoder_config(config)), build_codec(codec_config(config))
+    size = 2 if config.train.precision == "bf16" else FLOAT32
+    return {"text encoder": numbers(text_encoder) * size, "codec": numbers(codec) * FLOAT32}

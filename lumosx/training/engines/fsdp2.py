@@ -31,6 +31,7 @@ class Fsdp2Engine(SingleEngine):
         # The root too is resharded behind each pass: what stayed whole would outlive a swap of the weights.
         fully_shard(model, mesh=mesh, reshard_after_forward=True)
         register_fsdp_forward_method(model, "encode_references")
+        register_fsdp_forward_method(model, "encode_text")
         # of outputs that are views: the trainer changes none in place
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         _check_sharded(model, mesh)

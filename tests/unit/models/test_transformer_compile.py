@@ -55,7 +55,7 @@ def models() -> Iterator[tuple[LumosXTransformer3DModel, LumosXTransformer3DMode
     torch._dynamo.reset()
 
 
-def test_one_graph_serves_all_layouts_forward_and_backward(models: tuple) -> None:
+def test_two_graphs_serve_all_layouts_forward_and_backward(models: tuple) -> None:
     compiled, plain = models
     compiled.compile_repeated_blocks(backend="aot_eager")  # a graph break is an error
     for seed, samples in enumerate(BATCHES):
@@ -66,11 +66,12 @@ def test_one_graph_serves_all_layouts_forward_and_backward(models: tuple) -> Non
             out.square().sum().backward()
         for (name, ours), expected in zip(compiled.named_parameters(), plain.parameters(), strict=True):
             torch.testing.assert_close(ours.grad, expected.grad, rtol=1e-4, atol=1e-4, msg=name)
-        assert counters["stats"]["unique_graphs"] == 1, f"a new graph for batch {seed}"
+        # the last block has one of its own, and so have blocks without MCAM's words
+        assert counters["stats"]["unique_graphs"] == 2, f"a new graph for batch {seed}"
 
 
 @torch.no_grad()
-def test_one_graph_serves_all_layouts_of_a_cached_clip(models: tuple) -> None:
+def test_the_same_graphs_serve_all_layouts_of_a_cached_clip(models: tuple) -> None:
     compiled, plain = models
     for net in models:
         net.register_to_config(reference_timestep="zero")
@@ -81,4 +82,6 @@ def test_one_graph_serves_all_layouts_of_a_cached_clip(models: tuple) -> None:
         references = given.pop("references")
         cache = compiled.encode_references(references, given["encoder_hidden_states"], given["layouts"])
         torch.testing.assert_close(compiled(**given, reference_cache=cache).sample, expected)
-        assert counters["stats"]["unique_graphs"] == 2, f"a new graph for batch {seed}"  # references, and video
+        assert counters["stats"]["unique_graphs"] == 3, (
+            f"a new graph for batch {seed}"
+        )  # references, their last block, video

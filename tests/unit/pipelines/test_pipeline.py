@@ -11,7 +11,6 @@ from tiny_models import TEXT_LENGTH, in_memory, tiny_pipeline, tiny_scene
 from lumosx import LumosXPipeline
 from lumosx.errors import InputError
 from lumosx.flow import make_solver
-from lumosx.pipelines import Branch
 from lumosx.references import letterbox, to_tensor
 
 QUIET = {"progress": False}
@@ -29,9 +28,8 @@ def zero() -> LumosXPipeline:
 
 @pytest.fixture
 def passes(zero: LumosXPipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
-    """Counts passes of the transformer and caches made."""
-    counts = {"passes": 0, "caches": 0}
-    forward, encode = zero.transformer.forward, zero.transformer.encode_references
+    """Counts passes of the transformer, and caches of references and texts made."""
+    counts = {"passes": 0, "caches": 0, "texts": 0}
 
     def count(name: str, function: Any) -> Any:
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -40,8 +38,8 @@ def passes(zero: LumosXPipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[di
 
         return counted
 
-    monkeypatch.setattr(zero.transformer, "forward", count("passes", forward))
-    monkeypatch.setattr(zero.transformer, "encode_references", count("caches", encode))
+    for name, method in (("passes", "forward"), ("caches", "encode_references"), ("texts", "encode_text")):
+        monkeypatch.setattr(zero.transformer, method, count(name, getattr(zero.transformer, method)))
     yield counts
 
 
@@ -70,14 +68,15 @@ def test_cached_references_give_the_same_latents(zero: LumosXPipeline) -> None:
     job = zero.prepare(tiny_scene())
     branches = zero.make_branches(job)
     assert all(branch.cache is not None for branch in branches)
-    uncached = [Branch(branch.text, branch.layout, branch.references) for branch in branches]
-    expected = zero.denoise(uncached, job.settings, 0)
-    torch.testing.assert_close(zero.denoise(branches, job.settings, 0), expected, atol=1e-5, rtol=1e-5)
+    uncached = [branch.without_caches() for branch in branches]
+    expected = zero.denoise(uncached, job.settings, [0])
+    torch.testing.assert_close(zero.denoise(branches, job.settings, [0]), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_without_csam_nothing_is_cached(zero: LumosXPipeline) -> None:
-    branches = zero.make_branches(zero.prepare(tiny_scene(binding={"csam": False})))
+def test_without_csam_the_text_is_cached_and_references_are_not(zero: LumosXPipeline) -> None:
+    branches = zero.make_branches(zero.prepare(tiny_scene(binding={"csam": False})), guidance="apart")
     assert [branch.cache for branch in branches] == [None, None]
+    assert all(branch.text_cache is not None for branch in branches)
 
 
 @pytest.mark.parametrize("mechanism", ["r2pe", "csam"])
@@ -94,13 +93,57 @@ def test_a_checkpoint_knows_what_it_was_trained_without_and_a_scene_may_ask_for_
 def test_guidance_decides_the_passes_and_each_branch_caches_once(
     zero: LumosXPipeline, passes: dict[str, int], settings: dict[str, float], each_step: int, caches: int
 ) -> None:
-    zero(tiny_scene(), seeds=[1, 2], steps=3, **settings, **QUIET)
-    assert passes == {"passes": 2 * 3 * each_step, "caches": caches}
+    zero(tiny_scene(), seeds=[1, 2], steps=3, guidance="apart", **settings, **QUIET)
+    assert passes == {"passes": 2 * 3 * each_step, "caches": caches, "texts": each_step}
+
+
+@pytest.mark.parametrize("settings", [{"cfg": 1}, {"cfg": 2}, {"cfg": 2, "cfg_image": 3}], ids=str)
+def test_together_all_branches_are_one_pass_and_all_seeds_of_a_batch(
+    zero: LumosXPipeline, passes: dict[str, int], settings: dict[str, float]
+) -> None:
+    zero(tiny_scene(), seeds=[1, 2, 3], steps=3, guidance="together", batch=2, **settings, **QUIET)
+    assert passes == {"passes": 2 * 3, "caches": 1, "texts": 1}
+
+
+@pytest.mark.parametrize("rules", ["paper", "release"])
+@pytest.mark.parametrize("settings", [{"cfg": 2}, {"cfg": 2, "cfg_image": 3}], ids=str)
+@pytest.mark.parametrize("timestep", ["shared", "zero"])
+def test_neither_guidance_nor_batch_changes_the_clips(timestep: str, settings: dict[str, float], rules: str) -> None:
+    pipe = tiny_pipeline(reference_timestep=timestep, rules=rules)
+    colours = {"first": "red", "second": "blue"}
+    faces = [{"id": word, "word": f"{word} man", "face": in_memory(colour)} for word, colour in colours.items()]
+    job = pipe.prepare(tiny_scene(subjects=faces), seeds=[3, 4], **settings)
+    apart, joined = (pipe.make_branches(job, how) for how in ("apart", "together"))
+    one_by_one = torch.cat([pipe.denoise(apart, job.settings, [seed]) for seed in job.seeds])
+    for branches in (apart, joined):
+        ours = pipe.denoise(branches, job.settings, job.seeds)
+        torch.testing.assert_close(ours, one_by_one, atol=1e-4, rtol=1e-4)
+    assert (one_by_one[0] - one_by_one[1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("memory", "way"), [(10**12, "together"), (10**3, "apart")])
+def test_branches_go_together_where_memory_allows(monkeypatch: pytest.MonkeyPatch, memory: int, way: str) -> None:
+    monkeypatch.setattr("lumosx.pipelines.branches.device_memory", lambda _: memory)
+    pipe = tiny_pipeline()
+    assert pipe(tiny_scene(), steps=1, **QUIET).record["runtime"]["guidance"] == way
+    assert pipe(tiny_scene(), steps=1, guidance="apart", **QUIET).record["runtime"]["guidance"] == "apart"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"guidance": "both"}, "guidance is one of auto, together, apart, not 'both'"),
+        ({"batch": 0}, "batch is .* not 0"),
+    ],
+)
+def test_a_way_of_sampling_that_does_not_exist(zero: LumosXPipeline, call: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        zero(tiny_scene(), **call, **QUIET)
 
 
 def test_image_guidance_without_references_is_ordinary_guidance(zero: LumosXPipeline, passes: dict[str, int]) -> None:
-    zero(tiny_scene(subjects=None, background=None), cfg=2, cfg_image=3, steps=1, **QUIET)
-    assert passes == {"passes": 2, "caches": 0}
+    zero(tiny_scene(subjects=None, background=None), cfg=2, cfg_image=3, steps=1, guidance="apart", **QUIET)
+    assert passes == {"passes": 2, "caches": 0, "texts": 2}
 
 
 def test_a_step_is_the_guided_velocity_times_the_step(zero: LumosXPipeline) -> None:
@@ -109,9 +152,9 @@ def test_a_step_is_the_guided_velocity_times_the_step(zero: LumosXPipeline) -> N
     noise = torch.randn((1, 16, 2, 4, 4), generator=torch.Generator().manual_seed(11))
     solver = make_solver("euler", 1, 3.0)
     with torch.no_grad():
-        full, references, nothing = (zero.predict(branch, noise, solver.timesteps[0]) for branch in branches)
+        full, references, nothing = (v for b in branches for v in zero.predict(b, noise, solver.timesteps[0]))
     velocity = nothing + 1.5 * (references - nothing) + 2.5 * (full - references)
-    torch.testing.assert_close(zero.denoise(branches, job.settings, 11), noise - velocity)
+    torch.testing.assert_close(zero.denoise(branches, job.settings, [11]), noise - velocity)
 
 
 @pytest.mark.parametrize(("rules", "kept"), [("paper", False), ("release", True)])
@@ -121,10 +164,11 @@ def test_the_negative_branch_names_nothing_but_under_release_rules(rules: str, k
         {"id": "a", "word": "first man", "face": in_memory("red")},
         {"id": "b", "word": "second man", "face": in_memory("blue")},
     ]
-    positive, negative = pipe.make_branches(pipe.prepare(tiny_scene(subjects=faces)))
-    assert positive.layout.words.any()
-    assert bool(negative.layout.words.any()) is kept
-    assert negative.references is positive.references
+    (both,) = pipe.make_branches(pipe.prepare(tiny_scene(subjects=faces)), guidance="together")
+    positive, negative = both.layouts
+    assert positive.words.any()
+    assert bool(negative.words.any()) is kept
+    assert both.references[0] is both.references[1]
 
 
 def test_the_checkpoints_rules_hold_where_the_scene_is_silent() -> None:
@@ -243,14 +287,14 @@ def test_however_a_call_ends_the_pipeline_is_left_as_it_was(
         clips.close()  # pyright: ignore[reportAttributeAccessIssue]
     else:
         assert len(list(clips)) == 2
-    assert freed == ["auto"]
+    assert freed[-1] == "auto"
 
 
 def test_positions_beyond_the_models_are_an_error_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = tiny_pipeline(rope_max_seq_len=4)
     fits = tiny_pipeline(rope_max_seq_len=5).prepare(tiny_scene())
     assert fits.layout.position_ids.amax() == 4  # on axis t: 2 frames, a street, two men
-    monkeypatch.setattr(pipe, "make_branches", lambda job: pytest.fail("the text encoder ran"))
+    monkeypatch.setattr(pipe, "make_branches", lambda *_: pytest.fail("the text encoder ran"))
     with pytest.raises(InputError, match=r"R2PE needs \d positions on axis"):
         pipe(tiny_scene(), **QUIET)
 

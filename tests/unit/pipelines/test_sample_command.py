@@ -5,14 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from tiny_models import in_memory, write_scene
 
 from lumosx.cli import main as cli
+from lumosx.pipelines import LumosXPipeline, Result
+from lumosx.pipelines.memory import set_up_of
+from lumosx.scene import Scene
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -206,6 +210,13 @@ def test_consent_can_be_required(run: Run, tmp_path: Path) -> None:
         ("--device", "quantum", "--device quantum"),
         ("--dtype", "int8", "float32 or bfloat16"),
         ("--backend", "warp", "warp"),
+        ("--batch", "0", "'--batch'"),
+        ("--guidance", "both", "'together'"),
+        ("--step-cache", "all", "choose none, first-block"),
+        ("--offload", "disk", "'group'"),
+        ("--offload", "model", "nothing to offload to"),
+        ("--quantize", "int4", "'int8'"),
+        ("--quantize", "fp8", "choose int8"),
     ],
 )
 def test_wrong_options_are_exit_2(
@@ -215,6 +226,59 @@ def test_wrong_options_are_exit_2(
     code, _, err = run("sample", write_scene(tmp_path), "--out", tmp_path / "out", *model, option, value)
     assert code == 2
     assert message in err
+
+
+def test_options_that_exclude_each_other_are_exit_2_before_a_weight_is_read(
+    run: Run, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LumosXPipeline, "from_pretrained", None)
+    arguments = ("sample", write_scene(tmp_path), "--model", tiny_checkpoint, "--out", tmp_path / "out")
+    monkeypatch.setattr("lumosx.cli.sample.choose_device", lambda *_: (torch.device("cuda"), torch.bfloat16))
+    code, _, err = run(*arguments, "--step-cache", "taylorseer:2", "--offload", "group")
+    assert code == 2 and "--step-cache does not go with --offload group" in err
+    code, _, err = run(*arguments, "--offload", "group", "--compile")
+    assert code == 2 and "offload group does not go with compile" in err
+
+
+def test_options_reach_the_pipeline(
+    run: Run, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, found = {}, {}
+
+    def stream(pipeline: LumosXPipeline, scene: Scene, **call: object) -> Iterator[Result]:
+        asked.update(call)
+        found.update(set_up_of(pipeline))
+        yield from ()
+
+    monkeypatch.setattr(LumosXPipeline, "stream", stream)
+    arguments = ("sample", write_scene(tmp_path), "--model", tiny_checkpoint, "--out", tmp_path / "out")
+    assert run(*arguments)[0] == 0
+    alone = {"ranks": 1, "progress": True}
+    assert asked == {"seeds": [7], "backend": "auto", "guidance": "auto", "batch": 1, "step_cache": None, **alone}
+    assert found == {"tiling": False, "quantize": None, "compile": False}
+    calling = ("--guidance", "apart", "--batch", 2, "--step-cache", "taylorseer:2", "--backend", "sdpa")
+    assert run(*arguments, *calling, "--quantize", "int8", "--tiling")[0] == 0
+    stated = {"backend": "sdpa", "guidance": "apart", "batch": 2, "step_cache": "taylorseer:2"}
+    assert asked == {"seeds": [7], **stated, **alone}
+    assert found == {"tiling": True, "quantize": "int8", "compile": False}
+
+
+def test_a_quantised_clip_is_another_clip(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    arguments = ("sample", write_scene(tmp_path), "--model", tiny_checkpoint, "--out", tmp_path / "out", "--no-sheet")
+    for options, skipped in (
+        ((), False),
+        (("--quantize", "int8"), False),
+        (("--quantize", "int8"), True),
+        (("--quantize", "none"), False),
+    ):
+        code, said, _ = run(*arguments, *options)
+        assert (code, "finished, skipped" in said) == (0, skipped), options
+
+
+def test_a_quantised_clip_is_replayed_quantised(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    run("sample", write_scene(tmp_path), "--model", tiny_checkpoint, "--out", tmp_path, "--quantize", "int8")
+    code, said, _ = run("replay", tmp_path / "two_men_s7.json")
+    assert code == 0 and "identical" in said
 
 
 def test_a_prompt_too_long_for_the_checkpoint_is_exit_2_before_sampling(

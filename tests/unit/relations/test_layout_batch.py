@@ -15,7 +15,8 @@ def layout(references: list[Reference], video: tuple[int, int, int] = (2, 1, 2),
 
 
 def batch(*layouts: TokenLayout, copies: int = 1, part: str = "joint", **changes: object) -> LayoutBatch:
-    options = {"head_dim": 16, "mcam_ratio": 0.5, "table_length": 1024, "ntk_scaling": False, "device": CPU}
+    options = {"head_dim": 16, "mcam_ratio": 0.5, "table_length": 1024, "ntk_scaling": False}
+    options |= {"device": CPU, "dtype": torch.float32}
     return batch_layouts(layouts, copies, part, **(options | changes))
 
 
@@ -68,22 +69,50 @@ def test_levels_carry_r() -> None:
     torch.testing.assert_close(batch(plain, stated).levels, torch.tensor([[0.5, 0, 0], [0.2, 0, 0]]))
 
 
+def test_levels_that_are_all_zero_are_none() -> None:
+    """So that MCAM is skipped: without words, with r = 0, and where other people's words cancel a person's own."""
+    named = torch.ones(1, 3)
+    assert batch(layout([OBJECT])).levels is None
+    assert batch(TokenLayout((1, 1, 1), [OBJECT], named, mcam_ratio=0)).levels is None
+    assert (
+        batch(TokenLayout((1, 1, 1), [FACE, Reference("member", 1)], torch.ones(2, 3), rules="release")).levels is None
+    )
+    assert batch(TokenLayout((1, 1, 1), [OBJECT], named)).levels is not None
+
+
+def test_the_videos_ranges_are_those_that_the_last_layer_needs() -> None:
+    made = batch(layout([OBJECT]), layout([FACE, FACE]), copies=2)
+    videos = 4 * layout([]).video_tokens
+    assert made.video_ranges.tolist() == [row for row in made.ranges.tolist() if row[1] <= videos]
+    assert sorted(row[:2] for row in made.video_ranges.tolist()) == [[0, 4], [4, 8], [8, 12], [12, 16]]
+    assert not len(batch(layout([OBJECT]), part="references").video_ranges)
+    everywhere = batch(layout([OBJECT], csam=False))  # one rectangle in the layout
+    assert everywhere.video_ranges.tolist() == [[0, 4, 0, 6]]
+
+
+@pytest.mark.parametrize(("size", "cells"), [((1, 30, 52), 28), ((1, 4, 4), 1), ((1, 64, 8), 8)])
+def test_cells_are_filled_up_to_a_multiple_of_8_with_empty_ones(size: tuple[int, int, int], cells: int) -> None:
+    made = batch(layout([OBJECT], video=size))
+    assert len(made.pool) == made.upsample.shape[1] == -(-cells // 8) * 8
+    assert made.pool[:cells].any(1).all() and not made.pool[cells:].any() and not made.upsample[:, cells:].any()
+
+
 def test_rotary_goes_with_the_tokens() -> None:
     made = batch(layout([OBJECT]), layout([FACE, FACE]))
-    assert made.video_rotary[0].shape == (1, 4, 1, 8)
-    assert made.reference_rotary[0].shape == (3, 2, 1, 8)
+    assert made.video_rotary.shape == (1, 4, 1, 8, 2)
+    assert made.reference_rotary.shape == (3, 2, 1, 8, 2)
     single = batch(layout([FACE, FACE]))
-    assert torch.equal(made.reference_rotary[1][1:], single.reference_rotary[1])
+    assert torch.equal(made.reference_rotary[1:], single.reference_rotary)
 
 
 def test_ntk_scaling_of_one_sample_leaves_the_others_alone() -> None:
     near, far = layout([FACE]), layout([FACE] * 4)  # 8 columns where the table has 5
     options = {"ntk_scaling": True, "table_length": 5, "head_dim": 24}
     made = batch(near, far, copies=2, **options)
-    assert made.video_rotary[1].shape[0] == 4
+    assert made.video_rotary.shape[0] == 4
     for index, single in ((0, near), (1, near), (2, far), (3, far)):
-        assert torch.equal(made.video_rotary[1][index], batch(single, **options).video_rotary[1][0])
-    assert not torch.equal(made.video_rotary[1][0], made.video_rotary[1][2])
+        assert torch.equal(made.video_rotary[index], batch(single, **options).video_rotary[0])
+    assert not torch.equal(made.video_rotary[0], made.video_rotary[2])
 
 
 def test_a_batch_made_for_inference_serves_training() -> None:
@@ -91,7 +120,7 @@ def test_a_batch_made_for_inference_serves_training() -> None:
     with torch.inference_mode():
         made = batch(unseen)
     assert batch(unseen) is made  # cached
-    assert not any(x.is_inference() for x in (made.levels, made.pool, made.ranges, *made.video_rotary))
+    assert not any(x.is_inference() for x in (made.pool, made.ranges, made.video_ranges, made.video_rotary))
 
 
 @pytest.mark.parametrize("other", [{"video": (1, 1, 2)}, {"rules": "release"}], ids=["size", "rules"])

@@ -1,0 +1,118 @@
+"""Branches: the passes of the transformer that a step of guidance is made of, one after another or in one batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import psutil
+import torch
+from torch import Tensor
+
+from lumosx.errors import InputError
+from lumosx.flow import classifier_free, image_guided
+from lumosx.models import LumosXTransformer3DModel, ReferenceCache, TextCache
+from lumosx.models.cost import fits_together
+from lumosx.pipelines.settings import Settings
+from lumosx.relations import TokenLayout
+
+Guidance = Literal["auto", "together", "apart"]
+SHARE = 2  # activations of branches in one batch may take one part in this of the device's memory
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One pass of the transformer in every step: the prompt's, a negative one's, or several of them in one batch.
+
+    The caches hold for all steps and seeds of a clip; without them text and references are computed at every step.
+    """
+
+    text: Tensor  # [S, text, D]
+    layouts: tuple[TokenLayout, ...]  # S
+    references: tuple[Tensor, ...]  # S of [C, R, h, w]
+    text_cache: TextCache | None = None
+    cache: ReferenceCache | None = None
+
+    @property
+    def has_references(self) -> bool:
+        """Whether there are any to look at."""
+        return any(layout.references for layout in self.layouts)
+
+    def inputs(self) -> dict[str, Any]:
+        """Arguments of the transformer that are the same at every step."""
+        text = self.text if self.text_cache is None else self.text_cache
+        known = {"references": self.references} if self.cache is None else {"reference_cache": self.cache}
+        return {"encoder_hidden_states": text, "layouts": self.layouts, **known}
+
+    def without_caches(self) -> "Branch":
+        """The same, computed anew at every step."""
+        return replace(self, text_cache=None, cache=None)
+
+
+def branch_layouts(layout: TokenLayout, settings: Settings) -> list[TokenLayout]:
+    """Of the passes that a step needs: the prompt's; with guidance, the negative prompt's; with separate image
+    guidance, also the negative prompt's without references."""
+    by_images = settings.cfg_image not in (None, 1) and bool(layout.references)
+    layouts = [layout]
+    if settings.cfg != 1 or by_images:
+        layouts.append(layout.without_words())
+    if by_images:
+        layouts.append(TokenLayout(layout.video, [], layout.words[:0], rules=layout.rules))
+    return layouts
+
+
+def go_together(
+    branches: Sequence[Branch], guidance: Guidance, batch: int, transformer: LumosXTransformer3DModel
+) -> bool:
+    """Whether branches are passed as one batch; "auto": where memory allows, which does not depend on what runs beside.
+
+    Args:
+        batch: clips that are passed together.
+
+    Raises:
+        InputError: no such way of guidance.
+    """
+    if guidance not in get_args(Guidance):
+        raise InputError(f"guidance is one of {', '.join(get_args(Guidance))}, not {guidance!r}")
+    if guidance != "auto" or len(branches) == 1:
+        return guidance == "together" and len(branches) > 1
+    layouts = [layout for branch in branches for layout in branch.layouts]
+    bytes_each = torch.finfo(transformer.dtype).bits // 8
+    free = device_memory(branches[0].text.device) // SHARE
+    return fits_together(transformer.config, layouts, batch, "joint", bytes_each, free)
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes that a device has in all."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return psutil.virtual_memory().total
+
+
+def together(branches: Sequence[Branch]) -> Branch:
+    """Branches without caches as one."""
+    return Branch(
+        torch.cat([branch.text for branch in branches]),
+        tuple(layout for branch in branches for layout in branch.layouts),
+        tuple(latents for branch in branches for latents in branch.references),
+    )
+
+
+def with_caches(branch: Branch, transformer: LumosXTransformer3DModel) -> Branch:
+    """Computes the text's keys and values, and those of references that do not change from step to step."""
+    text = transformer.encode_text(branch.text)
+    cacheable = transformer.config.reference_timestep == "zero" and all(layout.csam for layout in branch.layouts)
+    if not (cacheable and branch.has_references):
+        return replace(branch, text_cache=text)
+    cache = transformer.encode_references(branch.references, text, branch.layouts)
+    return replace(branch, text_cache=text, cache=cache)
+
+
+def guided(velocities: Sequence[Tensor], settings: Settings) -> Tensor:
+    """One velocity from those of the branches, in their order."""
+    if len(velocities) == 1:
+        return velocities[0]
+    if len(velocities) == 2:
+        return classifier_free(velocities[0], velocities[1], settings.cfg)
+    full, references, nothing = velocities
+    assert settings.cfg_image is not None
+    return image_guided(full, references, nothing, settings.cfg, settings.cfg_image)
