@@ -102,7 +102,7 @@ def _to_words(block: LumosXBlock, queried: list[Tensor], arguments: tuple[Any, .
     def attention(values: Tensor) -> Tensor:
         video, keys, whose = (x.transpose(1, 2) for x in (queries[0], key, values[None]))
         seen = F.scaled_dot_product_attention(video, keys, whose)
-        rows = [seen.transpose(1, 2), *(block._of_references(query, key, values[None], batch) for query in queries[1:])]
+        rows = [seen.transpose(1, 2), *(block._mcam(query, key, values[None], batch) for query in queries[1:])]
         return torch.cat([row.flatten(0, 1) for row in rows])
 
     return _shares(attention, words.to(key.device), key.shape[2:])

@@ -188,16 +188,15 @@ class LumosXBlock(WanTransformerBlock):
                 one_row_a_scene = query.unflatten(0, (len(key), -1)).flatten(1, 2)  # videos of one scene share its text
                 attended = _plain_attention(one_row_a_scene, key, value).reshape(query.shape)
             else:
-                attended = self._of_references(query, key, value, batch)
+                attended = self._mcam(query, key, value, batch)
             outputs.append(x + _output(attn, attended))
         return outputs
 
-    def _of_references(self, query: Tensor, key: Tensor, value: Tensor, batch: LayoutBatch) -> Tensor:
+    def _mcam(self, query: Tensor, key: Tensor, value: Tensor, batch: LayoutBatch) -> Tensor:
         """The references' cross-attention. MCAM pools whole references, a head at a time."""
         group, scene = self.sequence_group, batch.scene_of_reference
         (query,) = whole_sequence(query, group=group)
-        # index_select, because the backward pass of key[scene] adds in any order and runs would not repeat
-        key, value = (own_heads(x, group).index_select(0, scene) for x in (key, value))
+        key, value = (_of_references(own_heads(x, group), scene) for x in (key, value))
         if batch.levels is None:
             attended = _plain_attention(query, key, value)
         else:
@@ -220,6 +219,14 @@ def _packed(parts: "list[Tensor] | tuple[Tensor, ...]") -> Tensor:
     """[tokens of all, heads, head_dim] from several [n, tokens, heads, head_dim]."""
     rows = [part.flatten(0, 1) for part in parts]
     return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+
+def _of_references(x: Tensor, scene: Tensor) -> Tensor:
+    """What each reference reads of [S, ...]: [M, ...]; of one scene without copying it."""
+    if len(x) == 1:
+        return x.expand(len(scene), *x.shape[1:])
+    # not x[scene], whose backward pass adds in any order, so that runs would not repeat
+    return x.index_select(0, scene)
 
 
 def _plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
