@@ -39,15 +39,9 @@ def command(
 
     Example: lumosx bench attention configs/scenes/two_friends/scene.yaml --set binding.csam=false --out out/attention
     """
-    from lumosx.cli.overrides import load_scenes, parse_override
+    from lumosx.cli.overrides import load_scene
 
-    overrides = [parse_override(text) for text in settings or []]
-    loaded, messages = load_scenes([scene], overrides, sandbox=False, require_consent=False)
-    for message in messages:
-        if message.severity != "note":
-            typer.echo(str(message), err=True)
-    if not loaded:
-        raise typer.Exit(2)
+    loaded = load_scene(scene, settings)
 
     from lumosx.cli.attention_figure import attention_png
     from lumosx.cli.sample import choose_device, open_pipeline
@@ -56,7 +50,7 @@ def command(
     from lumosx.pipelines import LumosXPipeline
 
     pipeline = open_pipeline(resolve_checkpoint(model, LumosXPipeline.download), *choose_device(device, "auto"))
-    study = sample_attention(pipeline, loaded[0], seed, steps_at or [])
+    study = sample_attention(pipeline, loaded, seed, steps_at or [])
     write_json(study.to_dict(), out / "attention.json")
     with atomic(out / "attention.png") as temporary:
         temporary.write_bytes(attention_png(study))

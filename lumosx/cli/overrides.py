@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 from lumosx.errors import InputError
 from lumosx.scene import Message, Scene, examine
 from lumosx.scene.source import Override, SourceError, parse
@@ -19,6 +21,18 @@ def load_scenes(
         scenes += [] if scene is None else [scene]
         messages += found
     return scenes, messages
+
+
+def load_scene(path: Path, settings: Sequence[str] | None) -> Scene:
+    """One scene with what `--set` says; tells its warnings and errors, and ends with 2 where it has errors."""
+    overrides = [parse_override(text) for text in settings or []]
+    loaded, messages = load_scenes([path], overrides, sandbox=False, require_consent=False)
+    for message in messages:
+        if message.severity != "note":
+            typer.echo(str(message), err=True)
+    if not loaded:
+        raise typer.Exit(2)
+    return loaded[0]
 
 
 def parse_override(text: str) -> Override:

@@ -33,15 +33,9 @@ def command(
 
     Example: lumosx plan configs/scenes/two_friends/scene.yaml --model wan-1.3b --gpu 4090
     """
-    from lumosx.cli.overrides import load_scenes, parse_override
+    from lumosx.cli.overrides import load_scene
 
-    overrides = [parse_override(text) for text in settings or []]
-    loaded, messages = load_scenes([scene], overrides, sandbox=False, require_consent=False)
-    for message in messages:
-        if message.severity != "note":
-            typer.echo(str(message), err=True)
-    if not loaded:
-        raise typer.Exit(2)
+    loaded = load_scene(scene, settings)
 
     from lumosx.cli.plan_report import report  # imports torch: only for a sound scene
     from lumosx.pipelines.advice import advise
@@ -49,7 +43,7 @@ def command(
 
     card = _card(gpu)
     call: dict[str, Any] = {"size": size, "frames": frames, "steps": steps}
-    plan = make_plan(loaded[0], read_model(model), call, references)
+    plan = make_plan(loaded, read_model(model), call, references)
     advice = advise(plan, card, None if offload == "auto" else offload, guidance, world)
     changes = [f"generation.{key}={value}" for key, value in call.items() if value is not None]
     options = [] if model == DEFAULT_MODEL else ["--model", "PATH" if model == BUILT_IN else model]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -16,7 +15,8 @@ from lumosx.pipelines.settings import Settings
 from lumosx.relations import TokenLayout
 
 Guidance = Literal["auto", "together", "apart"]
-SHARE = 2  # activations of branches in one batch may take one part in this of the device's memory
+SHARE = 2  # activations of branches in one batch may take one part in this of a GPU's memory
+CACHES = 2**25  # bytes: on a CPU fewer calls pay only while what they work on stays near it (scripts/benchmark.py)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def branch_layouts(layout: TokenLayout, settings: Settings) -> list[TokenLayout]
 def go_together(
     branches: Sequence[Branch], guidance: Guidance, batch: int, transformer: LumosXTransformer3DModel
 ) -> bool:
-    """Whether branches are passed as one batch; "auto": where memory allows, which does not depend on what runs beside.
+    """Whether branches are passed as one batch; "auto": where memory allows, whatever else runs on the device.
 
     Args:
         batch: clips that are passed together.
@@ -77,15 +77,15 @@ def go_together(
         return guidance == "together" and len(branches) > 1
     layouts = [layout for branch in branches for layout in branch.layouts]
     bytes_each = torch.finfo(transformer.dtype).bits // 8
-    free = device_memory(branches[0].text.device) // SHARE
+    free = memory_of_batch(branches[0].text.device)
     return fits_together(transformer.config, layouts, batch, "joint", bytes_each, free)
 
 
-def device_memory(device: torch.device) -> int:
-    """Bytes that a device has in all."""
+def memory_of_batch(device: torch.device) -> int:
+    """Bytes that activations of branches in one batch may take."""
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return psutil.virtual_memory().total
+        return torch.cuda.get_device_properties(device).total_memory // SHARE
+    return CACHES
 
 
 def together(branches: Sequence[Branch]) -> Branch:

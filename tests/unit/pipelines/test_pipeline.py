@@ -123,7 +123,7 @@ def test_neither_guidance_nor_batch_changes_the_clips(timestep: str, settings: d
 
 @pytest.mark.parametrize(("memory", "way"), [(10**12, "together"), (10**3, "apart")])
 def test_branches_go_together_where_memory_allows(monkeypatch: pytest.MonkeyPatch, memory: int, way: str) -> None:
-    monkeypatch.setattr("lumosx.pipelines.branches.device_memory", lambda _: memory)
+    monkeypatch.setattr("lumosx.pipelines.branches.memory_of_batch", lambda _: memory)
     pipe = tiny_pipeline()
     assert pipe(tiny_scene(), steps=1, **QUIET).record["runtime"]["guidance"] == way
     assert pipe(tiny_scene(), steps=1, guidance="apart", **QUIET).record["runtime"]["guidance"] == "apart"

@@ -18,7 +18,7 @@ from lumosx.errors import InputError
 from lumosx.models.gpus import GPUS, find_gpu, this_cpu
 from lumosx.paths import checkpoint_path, configs_dir
 from lumosx.pipelines.advice import advise, auto, best_split
-from lumosx.pipelines.branches import Branch, go_together
+from lumosx.pipelines.branches import SHARE, Branch, go_together
 from lumosx.pipelines.parallel import Split
 from lumosx.pipelines.plan import BUILT_IN, Plan, make_plan, read_model
 from lumosx.pipelines.settings import Settings
@@ -195,7 +195,7 @@ def test_compilation_must_pay() -> None:
 
 @pytest.mark.parametrize("memory_size", [4 * GIB, 8 * GIB, 80 * GIB])
 def test_auto_guidance_is_the_pipelines(memory_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lumosx.pipelines.branches.device_memory", lambda device: memory_size)
+    monkeypatch.setattr("lumosx.pipelines.branches.memory_of_batch", lambda device: memory_size // SHARE)
     plan = wan()
     branches = [Branch(torch.zeros(1), (layout,), ()) for layout in plan.branches]
     transformer: Any = SimpleNamespace(config=plan.model.transformer, dtype=torch.bfloat16)
