@@ -207,6 +207,6 @@ def _command(plan: Plan, gpu: Gpu, advice: Advice, sample: Sequence[str]) -> str
         words += [option, value] if value != default else []
     if advice.split.branches == 1 and way.together != auto(plan, gpu, way.batch):
         words += ["--guidance", "together" if way.together else "apart"]
-    words += ["--tiling"] * way.tiling + ["--compile"] * way.compile
+    words += ["--tiling"] * way.tiling + ["--compile"] * way.compile + ["--device", "cpu"] * gpu.is_processor
     lines = textwrap.wrap(shlex.join(words), WIDTH - 6, break_long_words=False, break_on_hyphens=False)
     return "  " + " \\\n    ".join(lines)

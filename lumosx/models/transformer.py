@@ -32,6 +32,7 @@ from lumosx.paths import names_repository
 from lumosx.relations import LayoutBatch, TokenLayout, batch_layouts
 from lumosx.relations.batch import Part
 
+GRAPHS = 64  # of the block at most; past PyTorch's own limit of 8 it is an error
 MIN_SIGMA = 1e-3  # below it a predicted sample says nothing about the velocity
 
 
@@ -123,7 +124,10 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, BlockC
         return loaded if wants_info else model
 
     def compile_repeated_blocks(self, **options: Any) -> None:
-        """Compiles the blocks, one graph for all layouts; `options` are those of `torch.compile`.
+        """Compiles the blocks, the same few graphs for all layouts; `options` are those of `torch.compile`.
+
+        There is one for each kind of pass: with references or without, their last layer, filling a cache, with MCAM or
+        without, with gradients or without, and where one number is 1. PyTorch's limit on them is raised.
 
         By default PyTorch takes sizes that agree by chance in the first batch (four references, ranges of four numbers)
         to agree for ever, and compiles again when they do not; and in a block that is sharded it takes the number of
@@ -131,6 +135,7 @@ class LumosXTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, BlockC
         """
         torch.fx.experimental._config.use_duck_shape = False  # pyright: ignore[reportAttributeAccessIssue]
         torch._dynamo.config.specialize_int = True  # pyright: ignore[reportAttributeAccessIssue]
+        torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
         super().compile_repeated_blocks(**({"fullgraph": True, "dynamic": True} | options))
 
     def set_attention_backend(self, backend: str) -> None:

@@ -204,20 +204,6 @@ def quantization(transformer: ModelMixin) -> str | None:
     return next((kind for kind, tensor in TENSORS.items() if tensor == name), None)
 
 
-@torch.no_grad()
-def velocity_error(
-    transformer: "LumosXTransformer3DModel", reference: "LumosXTransformer3DModel", **inputs: Any
-) -> float:
-    """How far a quantised transformer's velocity is from the unquantised one's: |difference| / |velocity|, L2.
-
-    Args:
-        transformer, reference: quantised and not.
-        inputs: of their `forward`.
-    """
-    velocity, expected = (model(**inputs).sample.float() for model in (transformer, reference))
-    return float((velocity - expected).norm() / expected.norm())
-
-
 def _expect_fp8(device: torch.device, dtype: torch.dtype) -> None:
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < FP8_CAPABILITY:
         raise InputError("quantize fp8 needs a GPU that multiplies in it (Ada, Hopper or later); choose int8")

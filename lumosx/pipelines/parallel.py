@@ -91,6 +91,16 @@ def split_ranks(ranks: int, branches: int, heads: int, video_tokens: int, refere
     return possible[ranks]
 
 
+def expect_processes(ranks: int) -> None:
+    """Raises InputError unless `ranks` processes, this one among them, have joined; one needs no others."""
+    joined = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    if ranks not in (1, joined):
+        raise InputError(
+            f"ranks={ranks}: {joined} process{'es' if joined > 1 else ''} joined; start as many with torchrun, and "
+            "call torch.distributed.init_process_group() first"
+        )
+
+
 def expect_same_steps(split: Split, step_cache: StepCache | None) -> None:
     """Raises InputError for a step cache by which ranks that share tokens might skip different steps.
 
@@ -112,7 +122,7 @@ def sharing(transformer: LumosXTransformer3DModel, split: Split, device: torch.d
     if split == ALONE:
         yield EVERYTHING
         return
-    mesh, before = _mesh(device.type, split), transformer.sequence_group
+    mesh, before = _mesh(device.type, split, dist.group.WORLD), transformer.sequence_group
     transformer.set_sequence_parallel(mesh.get_group("tokens") if split.tokens > 1 else None)
     try:
         yield Share(mesh.get_group("branches") if split.branches > 1 else None)
@@ -121,6 +131,7 @@ def sharing(transformer: LumosXTransformer3DModel, split: Split, device: torch.d
 
 
 @cache
-def _mesh(device: str, split: Split) -> DeviceMesh:
-    """Kept, because a group of ranks keeps memory on its GPUs."""
+def _mesh(device: str, split: Split, world: dist.ProcessGroup) -> DeviceMesh:
+    """Kept for a world, because a group of ranks keeps memory on its GPUs."""
+    del world
     return init_device_mesh(device, split, mesh_dim_names=("branches", "tokens"))

@@ -5,6 +5,7 @@ scene -> prepare (words, layout) -> make_branches (encode_text, encode_reference
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,15 @@ from lumosx.paths import resolve_checkpoint
 from lumosx.pipelines.branches import Branch, Guidance, branch_layouts, go_together, guided, together, with_caches
 from lumosx.pipelines.limits import expect_positions
 from lumosx.pipelines.loading import importable_classes, portable_classes
-from lumosx.pipelines.parallel import EVERYTHING, Share, Split, expect_same_steps, sharing, split_ranks
+from lumosx.pipelines.parallel import (
+    EVERYTHING,
+    Share,
+    Split,
+    expect_processes,
+    expect_same_steps,
+    sharing,
+    split_ranks,
+)
 from lumosx.pipelines.provenance import describe
 from lumosx.pipelines.result import Result
 from lumosx.pipelines.settings import Settings, resolve_settings
@@ -163,7 +172,7 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             guidance: the branches of guidance in one batch ("together") or one after another ("apart"); "auto": in one
                 batch where the device's memory allows.
             batch: seeds that go through the network together; then they share references also where these are
-                computed at every step.
+                computed at every step. Without CSAM references belong to one video, and it is 1.
             step_cache: of `lumosx.pipelines.step_cache`, such as "first-block": an approximation, which skips blocks.
             ranks: processes that share every clip: all of torch.distributed's default group. They make the same call,
                 with callbacks that do the same, and get the same clips.
@@ -179,29 +188,46 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         """
         if batch < 1:
             raise InputError(f"batch is the number of seeds that are sampled together, 1 or more, not {batch!r}")
+        if self.transformer.is_cache_enabled:
+            raise InputError(
+                "the transformer has a cache of diffusers enabled, under which text cannot be encoded: call its "
+                "disable_cache() and say step_cache=..., or use prepare, make_branches and denoise one by one"
+            )
         cache = StepCache.parse(step_cache)
+        expect_processes(ranks)
         job = self.prepare(scene, ranks, **call)
         expect_same_steps(job.split, cache)
-        before = self.transformer.attention_backend
-        kernel = choose_backend(self._execution_device, self.transformer.dtype, backend or before)
+        batch = 1 if job.layout.sees_video else batch
+        own = self.transformer.attention_backend
+        kernel = choose_backend(self._execution_device, self.transformer.dtype, backend or own)
         try:
-            self.transformer.attention_backend = backend or before
-            with sharing(self.transformer, job.split, self._execution_device) as share:
+            with self._computing(job, backend or own) as share:
                 branches = self.make_branches(job, guidance, batch, share)
-                record = describe(self, job, kernel, branches, batch, cache)
-                total = job.settings.steps * len(job.seeds)
-                bar = self.progress_bar(total=total) if progress else tqdm(disable=True)  # pyright: ignore[reportCallIssue]
-                with bar:
-                    bar.set_description(scene.id)
-                    for start in range(0, len(job.seeds), batch):
-                        seeds = job.seeds[start : start + batch]
-                        done = partial(bar.update, len(seeds))
+            record = describe(self, job, kernel, branches, batch, cache)
+            total = job.settings.steps * len(job.seeds)
+            bar = self.progress_bar(total=total) if progress else tqdm(disable=True)  # pyright: ignore[reportCallIssue]
+            with bar:
+                bar.set_description(scene.id)
+                for start in range(0, len(job.seeds), batch):
+                    seeds = job.seeds[start : start + batch]
+                    done = partial(bar.update, len(seeds))
+                    with self._computing(job, backend or own) as share:
                         latents = self.denoise(branches, job.settings, seeds, callback_on_step_end, done, cache, share)
-                        for seed, of_seed in zip(seeds, latents.split(1), strict=True):
-                            yield Result(self.decode(of_seed), scene, {**record, "seed": seed})
+                    for seed, of_seed in zip(seeds, latents.split(1), strict=True):
+                        yield Result(self.decode(of_seed), scene, {**record, "seed": seed})
         finally:  # also when cancelled, or when the caller wants no more clips
-            self.transformer.attention_backend = before
             self.maybe_free_model_hooks()
+
+    @contextmanager
+    def _computing(self, job: Job, backend: str) -> Iterator[Share]:
+        """The transformer as this call wants it; between two clips of a stream it is the caller's."""
+        before = self.transformer.attention_backend
+        self.transformer.attention_backend = backend
+        try:
+            with sharing(self.transformer, job.split, self._execution_device) as share:
+                yield share
+        finally:
+            self.transformer.attention_backend = before
 
     def prepare(self, scene: Scene, ranks: int = 1, **call: Any) -> Job:
         """Settles the settings, binds the words, lays out the tokens and splits the work. Needs the tokenizer only.

@@ -95,7 +95,7 @@ def describe(
             "ranks": job.split._asdict(),
             "compile": way["compile"],
             "step_cache": cache and cache.record(job.settings.steps),
-            "versions": versions(),
+            "versions": versions(*(["torchao"] if way["quantize"] else [])),
         },
         "scene": embed(scene),
     }

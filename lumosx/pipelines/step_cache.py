@@ -76,7 +76,8 @@ class StepCache:
 
     def __str__(self) -> str:
         """As `parse` reads it."""
-        return f"{self.name}:{self.strength:g}"
+        short = f"{self.strength:g}"
+        return f"{self.name}:{short if float(short) == self.strength else repr(self.strength)}"
 
     def config(self, steps: int) -> FirstBlockCacheConfig | TaylorSeerCacheConfig:
         """What `enable_cache` of the transformer takes, for a clip of so many steps."""
@@ -107,7 +108,7 @@ def step_cache(transformer: LumosXTransformer3DModel, cache: StepCache | None, s
 
     Args:
         cache: None computes every block, but for what a cache skips that the caller has enabled on the transformer
-            himself: that one stays, and forgets the clip before.
+            himself after encoding: that one stays, and forgets the clip before.
         steps: of the clip.
 
     Raises:

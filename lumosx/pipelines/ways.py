@@ -65,14 +65,15 @@ def memory(plan: Plan, way: Way, gpu: Gpu, split: Split = ALONE) -> Memory:
     clip = 3 * cost.FLOAT32 * plan.settings.width * plan.settings.height * plan.settings.frames
     latents = plan.model.codec["z_dim"] * cost.FLOAT32 * _volume(plan.grid.latents(plan.settings))
     own = _own(plan, split)
+    picture_latents = latents // plan.grid.latents(plan.settings)[0] * size // cost.FLOAT32
     text = len(own) * cost.text_cache_bytes(transformer, length, size)
     caches = {
-        "text's keys and values": text // split.tokens,
+        "text's keys and values": text,  # of all heads on every rank
         "references' keys and values": sum(
             cost.reference_cache_bytes(transformer, branch, size) for branch in own if plan.part(branch) == "video"
         )
         // split.tokens,
-        "latents": (LATENTS * way.batch + len(plan.layout.references)) * latents,
+        "latents": LATENTS * way.batch * latents + len(plan.layout.references) * picture_latents,
     }
     decoding = max(plan.decoding[way.tiling].memory, PICTURES * clip)
     picture = plan.picture[way.tiling].memory if plan.layout.references else 0

@@ -6,8 +6,9 @@ may serve several consecutive videos (noises or seeds of one scene), which then 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,8 @@ Part = Literal["joint", "video", "references"]
 CHANNELS = 8  # fused kernels take multiples of it and copy anything else
 
 
-class LayoutBatch(NamedTuple):
+@dataclass(frozen=True, eq=False)  # no tuple: libraries move tuples of tensors to a device, and ranges stay
+class LayoutBatch:
     """What attention needs to know about S scenes with B = S * copies videos, M references and text tokens.
 
     Queries are packed [all videos | all references]. Keys are packed video by video, each followed by its scene's
@@ -70,7 +72,7 @@ def batch_layouts(
             raise ValueError(
                 f"one batch holds samples of one size, text length and rule set, not {first} beside {layout}"
             )
-    if not all(layout.csam for layout in layouts) and (copies > 1 or part != "joint"):
+    if any(layout.sees_video for layout in layouts) and (copies > 1 or part != "joint"):
         raise ValueError("without CSAM references see the video: they can be neither cached nor shared by copies")
     rotary = [
         rotary_table(lo.position_ids, head_dim, ntk_scaling=ntk_scaling, table_length=table_length) for lo in layouts

@@ -123,6 +123,11 @@ class TokenLayout:
         """Number of text tokens, padding included."""
         return self.words.shape[1]
 
+    @property
+    def sees_video(self) -> bool:
+        """Whether references look at the video, so that they belong to one video and change with it."""
+        return bool(self.references) and not self.csam
+
     def __len__(self) -> int:
         return self.video_tokens + len(self.references) * self.reference_tokens
 

@@ -45,7 +45,8 @@ def sample_clips(
     place = pipeline.text_encoder.device
     sampled = []
     for number, is_own in _turns([bool(_pictures(scene)) for scene in parsed], ranks):
-        result = pipeline(parsed[number], seed=SEED, progress=False, **settings)
+        # "auto" would decide by the scene, and ranks with other scenes would do another number of passes
+        result = pipeline(parsed[number], seed=SEED, guidance="apart", progress=False, **settings)
         if is_own:
             assert isinstance(result, Result)  # one seed, one clip
             sampled.append(_files(number, result))

@@ -1,5 +1,7 @@
 """Attention maps against the dense oracle and against what the blocks themselves computed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_transformer import CONFIG
@@ -99,7 +101,7 @@ def unrotated(build):
         batch = build(*arguments)
         none = torch.tensor([1.0, 0.0])  # cosine and sine
         names = ("video_rotary", "reference_rotary")
-        return batch._replace(**{name: none.expand_as(getattr(batch, name)).contiguous() for name in names})
+        return replace(batch, **{name: none.expand_as(getattr(batch, name)).contiguous() for name in names})
 
     return without
 

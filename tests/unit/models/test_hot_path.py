@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lumosx.models import LumosXTransformer3DModel
+from lumosx.models.block import Pass
 from lumosx.relations import Reference, TokenLayout
 
 CONFIG = {
@@ -95,3 +97,12 @@ def test_timesteps_of_videos_are_compared_where_references_share_them() -> None:
     with pytest.raises((RuntimeError, NotImplementedError)):
         model(reference_timestep="shared")(**inputs)
     model(reference_timestep="zero")(**inputs)
+
+
+def test_libraries_that_move_arguments_to_a_device_leave_the_ranges_where_they_are() -> None:
+    """diffusers' group offload does that for every block; a GPU would have to be waited for in each."""
+    net, inputs = model(), given()
+    batch = net._batch(tuple(inputs["layouts"]), 1, "joint", inputs["hidden_states"])
+    shared = Pass((), batch, "sdpa")
+    moved = send_to_device((shared, inputs["timestep"]), torch.device("meta"))[0]
+    assert moved.batch.ranges.device.type == moved.batch.video_ranges.device.type == "cpu"

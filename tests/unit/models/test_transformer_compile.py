@@ -85,3 +85,20 @@ def test_the_same_graphs_serve_all_layouts_of_a_cached_clip(models: tuple) -> No
         assert counters["stats"]["unique_graphs"] == 3, (
             f"a new graph for batch {seed}"
         )  # references, their last block, video
+
+
+def test_all_kinds_of_passes_one_after_another(models: tuple) -> None:
+    """More kinds than PyTorch's own limit on graphs, past which it would fail."""
+    compiled, plain = models
+    compiled.compile_repeated_blocks(backend="eager")
+    for seed, samples in enumerate([BATCHES[0], BATCHES[4], [[]], [members(1)], [[], []]]):
+        given = inputs(samples, seed)
+        for key in ("hidden_states", "timestep", "encoder_hidden_states"):
+            given[key] = given[key][: len(samples)]
+        torch.testing.assert_close(compiled(**given).sample, plain(**given).sample)
+        with torch.no_grad():
+            text = compiled.encode_text(given["encoder_hidden_states"])
+            expected = plain(**given).sample
+            for of in (given["encoder_hidden_states"], text):
+                torch.testing.assert_close(compiled(**{**given, "encoder_hidden_states": of}).sample, expected)
+    assert counters["stats"]["unique_graphs"] > 8

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import FirstBlockCacheConfig
 from tiny_models import TEXT_LENGTH, in_memory, tiny_pipeline, tiny_scene
 
 from lumosx import LumosXPipeline
@@ -139,6 +140,44 @@ def test_branches_go_together_where_memory_allows(monkeypatch: pytest.MonkeyPatc
 def test_a_way_of_sampling_that_does_not_exist(zero: LumosXPipeline, call: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         zero(tiny_scene(), **call, **QUIET)
+
+
+def test_where_references_see_the_video_seeds_are_sampled_one_by_one(zero: LumosXPipeline) -> None:
+    free = tiny_scene(binding={"csam": False})
+    results = zero(free, seeds=[1, 2], batch=2, **QUIET)
+    assert [r.frames_sha256 for r in results] == [zero(free, seed=seed, **QUIET).frames_sha256 for seed in (1, 2)]
+    assert results[0].record["runtime"]["batch"] == 1
+    bare = tiny_scene(subjects=None, background=None, binding={"csam": False})
+    assert zero(bare, seeds=[1, 2], batch=2, **QUIET)[0].record["runtime"]["batch"] == 2
+
+
+def test_streams_that_are_read_in_turns_keep_to_themselves(zero: LumosXPipeline) -> None:
+    seen: dict[str, set[str]] = {"flex": set(), "dense": set()}
+
+    def stream(backend: str) -> Iterator[Any]:
+        def note(pipe: LumosXPipeline, *_: Any) -> None:
+            seen[backend].add(pipe.transformer.attention_backend)
+
+        return zero.stream(tiny_scene(), seeds=[1, 2], steps=1, backend=backend, callback_on_step_end=note, **QUIET)
+
+    for clips in zip(stream("flex"), stream("dense"), strict=True):
+        assert [clip.record["runtime"]["attention"]["backend"] for clip in clips] == ["flex", "dense"]
+    assert seen == {"flex": {"flex"}, "dense": {"dense"}}
+    assert zero.transformer.attention_backend == "auto"
+
+
+def test_a_cache_that_the_caller_enabled_is_an_error_that_says_what_to_do(zero: LumosXPipeline) -> None:
+    zero.transformer.enable_cache(FirstBlockCacheConfig(0.1))
+    try:
+        with pytest.raises(InputError, match=r"disable_cache\(\) and say step_cache"):
+            zero(tiny_scene(), **QUIET)
+    finally:
+        zero.transformer.disable_cache()
+
+
+def test_processes_that_nobody_started_are_an_error(zero: LumosXPipeline) -> None:
+    with pytest.raises(InputError, match="ranks=2: 1 process joined; start as many with torchrun"):
+        zero(tiny_scene(), ranks=2, **QUIET)
 
 
 def test_image_guidance_without_references_is_ordinary_guidance(zero: LumosXPipeline, passes: dict[str, int]) -> None:
