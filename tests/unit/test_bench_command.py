@@ -274,6 +274,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GreyPipeline:
     loaded = GreyPipeline(folder)
     generation = {"generation": {"size": "32x32", "frames": 5}}
     monkeypatch.setattr(LumosXPipeline, "from_pretrained", lambda model, dtype: loaded)
+    monkeypatch.setattr("lumosx.pipelines.memory.set_up", lambda pipeline, device: pipeline.to(device))
     monkeypatch.setattr(LumosXPipeline, "load_config", lambda model: generation)
     return loaded
 

@@ -58,6 +58,7 @@ class TruePipeline:
 def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TruePipeline:
     loaded = TruePipeline(tmp_path / "model")
     monkeypatch.setattr(LumosXPipeline, "from_pretrained", lambda model, dtype: loaded)
+    monkeypatch.setattr("lumosx.pipelines.memory.set_up", lambda pipeline, device: pipeline.to(device))
     return loaded
 
 
