@@ -147,3 +147,10 @@ def test_a_broken_scene_is_exit_2_before_torch(run: Run, tmp_path: Path) -> None
     code, page, err = run(scene)
     assert code == 2 and not page
     assert "scene.yaml" in err
+
+
+def test_the_readme_shows_what_the_command_prints(run: Run) -> None:
+    _, page, _ = run(SCENE, "--model", "wan-1.3b", "--references", 4)
+    table = page[page.index("GiB      tiling") : page.index("\n\nExpected time")]
+    assert len(table.splitlines()) == 7
+    assert table in (configs_dir().parent / "README.md").read_text()
