@@ -61,7 +61,7 @@ def cpu_setup() -> Setup:
             "attention forward and backward: dense mask / split": attended,
             "training pass: dense mask / split": dict.fromkeys(SOME, at_least(1.0)),
             "a clip of lumosx-tiny: uncached / cached": {8: at_least(1.8)},
-            "prompt's pass: with MCAM / without MCAM": dict.fromkeys(SOME, at_most(1.03)),
+            "step: with MCAM / without MCAM": dict.fromkeys(SOME, at_most(1.03)),
         },
     )
 
@@ -86,7 +86,7 @@ def gpu_setup() -> Setup:
         "attention forward: split / full attention": {
             n: at_most(round(attended_share(setup, n) + 0.03, 3)) for n in REFERENCES
         },
-        "prompt's pass: with MCAM / without MCAM": dict.fromkeys(SOME, at_most(1.01)),
+        "step: with MCAM / without MCAM": dict.fromkeys(SOME, at_most(1.01)),
         "step: plain / references cached": {
             n: at_least(round(1 + 0.8 * (cached_speedup(setup, n) - 1), 3)) for n in (4, 8, 12)
         },

@@ -164,15 +164,15 @@ def step(setup: Setup) -> Parts:
 
 
 def mcam(setup: Setup, network: LumosXTransformer3DModel) -> Parts:
-    """What MCAM costs in the prompt's pass; the negative one is without it. So small a difference takes more rounds."""
+    """What MCAM costs of a step, whose negative branch is without it. So small a difference takes more rounds."""
     latents = random_latents(setup, network)
     for references in SOME:
         ratios = {"with MCAM": None, "without MCAM": 0.0}
         variants = {
-            name: Variant(partial(velocities, network, latents, random_branches(setup, network, references, ratio)[:1]))
+            name: Variant(partial(velocities, network, latents, random_branches(setup, network, references, ratio)))
             for name, ratio in ratios.items()
         }
-        found = Comparison(replace(setup, rounds=3 * setup.rounds), "prompt's pass", references, variants)
+        found = Comparison(replace(setup, rounds=2 * setup.rounds), "step", references, variants)
         yield from found.ratios(("with MCAM", "without MCAM"))
 
 
