@@ -102,6 +102,12 @@ class _CompiledBlock(ModelHook):
         return module
 
 
+def are_cacheable(layouts: Sequence[TokenLayout], reference_timestep: str) -> bool:
+    """Whether there are references, and none that change with the timestep or with the video."""
+    same = reference_timestep == "zero" and all(layout.csam for layout in layouts)
+    return same and any(layout.references for layout in layouts)
+
+
 def check_cacheable(layouts: Sequence[TokenLayout], reference_timestep: str) -> None:
     """Raises ValueError where the references change with the timestep or with the video."""
     if reference_timestep != "zero":

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from lumosx.models.cost import fits_together
 from lumosx.models.gpus import Gpu
-from lumosx.pipelines.branches import CACHES, SHARE, Guidance
+from lumosx.pipelines.branches import Guidance, memory_of_batch
 from lumosx.pipelines.parallel import Split, possible_splits
 from lumosx.pipelines.plan import Plan
 from lumosx.pipelines.ways import Offload, Way, fits, peak, seconds
@@ -48,7 +48,7 @@ def auto(plan: Plan, gpu: Gpu, batch: int = 1) -> bool:
     """Whether `guidance="auto"` passes the branches together on that card."""
     if len(plan.branches) == 1:
         return False
-    free = CACHES if gpu.is_processor else gpu.memory // SHARE
+    free = memory_of_batch(None if gpu.is_processor else gpu.memory)
     return fits_together(plan.model.transformer, plan.branches, batch, "joint", gpu.number, free)
 
 

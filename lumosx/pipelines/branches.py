@@ -10,6 +10,7 @@ from torch import Tensor
 from lumosx.errors import InputError
 from lumosx.flow import classifier_free, image_guided
 from lumosx.models import LumosXTransformer3DModel, ReferenceCache, TextCache
+from lumosx.models.caching import are_cacheable
 from lumosx.models.cost import fits_together
 from lumosx.pipelines.settings import Settings
 from lumosx.relations import TokenLayout
@@ -31,11 +32,6 @@ class Branch:
     references: tuple[Tensor, ...]  # S of [C, R, h, w]
     text_cache: TextCache | None = None
     cache: ReferenceCache | None = None
-
-    @property
-    def has_references(self) -> bool:
-        """Whether there are any to look at."""
-        return any(layout.references for layout in self.layouts)
 
     def inputs(self) -> dict[str, Any]:
         """Arguments of the transformer that are the same at every step."""
@@ -77,15 +73,15 @@ def go_together(
         return guidance == "together" and len(branches) > 1
     layouts = [layout for branch in branches for layout in branch.layouts]
     bytes_each = torch.finfo(transformer.dtype).bits // 8
-    free = memory_of_batch(branches[0].text.device)
+    device = branches[0].text.device
+    memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+    free = memory_of_batch(memory)
     return fits_together(transformer.config, layouts, batch, "joint", bytes_each, free)
 
 
-def memory_of_batch(device: torch.device) -> int:
-    """Bytes that activations of branches in one batch may take."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory // SHARE
-    return CACHES
+def memory_of_batch(memory: int | None) -> int:
+    """Bytes that activations of branches in one batch may take, of a GPU's memory or, None, on a CPU."""
+    return CACHES if memory is None else memory // SHARE
 
 
 def together(branches: Sequence[Branch]) -> Branch:
@@ -100,8 +96,7 @@ def together(branches: Sequence[Branch]) -> Branch:
 def with_caches(branch: Branch, transformer: LumosXTransformer3DModel) -> Branch:
     """Computes the text's keys and values, and those of references that do not change from step to step."""
     text = transformer.encode_text(branch.text)
-    cacheable = transformer.config.reference_timestep == "zero" and all(layout.csam for layout in branch.layouts)
-    if not (cacheable and branch.has_references):
+    if not are_cacheable(branch.layouts, transformer.config.reference_timestep):
         return replace(branch, text_cache=text)
     cache = transformer.encode_references(branch.references, text, branch.layouts)
     return replace(branch, text_cache=text, cache=cache)

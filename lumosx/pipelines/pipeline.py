@@ -45,6 +45,7 @@ from lumosx.pipelines.result import Result
 from lumosx.pipelines.settings import Settings, resolve_settings
 from lumosx.pipelines.step_cache import StepCache, step_cache
 from lumosx.relations import TokenLayout, bound_layout, bound_pictures
+from lumosx.relations.bound import chosen_relations
 from lumosx.scene import Binding, Scene
 from lumosx.scene.spec import BindingOptions
 
@@ -293,9 +294,7 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             binding,
             tokens,
             self.config.text_length,
-            r2pe=own.r2pe if options.r2pe is None else options.r2pe,
-            csam=own.csam if options.csam is None else options.csam,
-            mcam_ratio=0.0 if options.mcam is False else options.mcam_ratio,
+            **chosen_relations(options, own),
             rules=options.rules or own.rules,
         )
 

@@ -19,6 +19,7 @@ from huggingface_hub import try_to_load_from_cache
 from lumosx.errors import InputError
 from lumosx.flow import make_solver
 from lumosx.models import cost, counting
+from lumosx.models.caching import are_cacheable
 from lumosx.models.codec import CODECS
 from lumosx.models.configs import WAN, part_config, transformer_defaults
 from lumosx.models.counting import Cost
@@ -29,6 +30,7 @@ from lumosx.pipelines.limits import expect_positions
 from lumosx.pipelines.settings import Settings, resolve_settings
 from lumosx.relations import TokenLayout, bound_layout
 from lumosx.relations.batch import Part
+from lumosx.relations.bound import chosen_relations
 from lumosx.relations.typical import typical_layout
 from lumosx.scene import Binding, Scene
 
@@ -81,8 +83,7 @@ class Plan:
     @property
     def cached(self) -> bool:
         """Whether references are computed once for all steps."""
-        clean = self.model.transformer["reference_timestep"] == "zero" and self.layout.csam
-        return clean and bool(self.layout.references)
+        return are_cacheable([self.layout], self.model.transformer["reference_timestep"])
 
     def part(self, branch: TokenLayout) -> Part:
         """What goes through the blocks in a step."""
@@ -198,11 +199,7 @@ def make_plan(scene: Scene, model: Model, call: Mapping[str, Any], references: i
     grid.check(settings)
     make_solver(settings.solver, settings.steps, settings.shift)
     options, video = scene.binding, grid.tokens(settings)
-    relations: dict[str, Any] = {
-        "r2pe": own["r2pe"] if options.r2pe is None else options.r2pe,
-        "csam": own["csam"] if options.csam is None else options.csam,
-        "mcam_ratio": 0.0 if options.mcam is False else options.mcam_ratio,
-    }
+    relations = chosen_relations(options, own)
     if references is None:
         rules = options.rules or own["rules"]
         binding = _binding(scene, model, rules)

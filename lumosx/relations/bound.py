@@ -3,7 +3,8 @@
 The one place where words that were found become rows of a table and pictures become pixels, for sampling and training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from lumosx.references import letterbox, to_tensor
 from lumosx.relations.layout import Reference, TokenLayout
 from lumosx.relations.mcam import Rules
 from lumosx.scene import Binding
+from lumosx.scene.spec import BindingOptions
 
 
 def bound_layout(
@@ -42,6 +44,19 @@ def bound_layout(
         mcam_ratio=mcam_ratio,
         rules=rules,
     )
+
+
+def chosen_relations(options: BindingOptions, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a scene's switches choose, as arguments of `TokenLayout` but for its rules.
+
+    Args:
+        own: the checkpoint's configuration, which holds for what they leave open.
+    """
+    return {
+        "r2pe": own["r2pe"] if options.r2pe is None else options.r2pe,
+        "csam": own["csam"] if options.csam is None else options.csam,
+        "mcam_ratio": 0.0 if options.mcam is False else options.mcam_ratio,
+    }
 
 
 def bound_pictures(binding: Binding, width: int, height: int) -> Tensor:

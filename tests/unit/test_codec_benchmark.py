@@ -1,23 +1,16 @@
 """The comparison of codecs: a line for each candidate, its figures of the right codec."""
 
-import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "codec_benchmark.py"
+from script_modules import load_script
 
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """With few candidates, timed once."""
-    spec = importlib.util.spec_from_file_location("codec_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "codec_benchmark", module)
-    spec.loader.exec_module(module)
+    module = load_script("codec_benchmark", monkeypatch)
     monkeypatch.setattr(module, "LINEAR", {(8, 4): (32, 128)})
     monkeypatch.setattr(module, "TIMED", 1)
     return module

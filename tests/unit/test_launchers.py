@@ -1,6 +1,5 @@
 """The launch scripts and the benchmark of a step, as far as they run without a cluster and a GPU."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from script_modules import load_script
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 LAUNCHERS = sorted((SCRIPTS / "launch").iterdir())
@@ -47,12 +47,8 @@ def test_slurm_queues_a_stopped_run_again(tmp_path: Path, code: int, queued_agai
 
 
 @pytest.fixture
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("step_benchmark", SCRIPTS / "step_benchmark.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return load_script("step_benchmark", monkeypatch)
 
 
 def lines(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *options: str) -> list:

@@ -1,26 +1,19 @@
 """The table of step caches: its figures are those of the clips that were sampled."""
 
-import importlib.util
 import math
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "step_caches.py"
+from script_modules import load_script
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """With few caches."""
-    spec = importlib.util.spec_from_file_location("step_caches", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "step_caches", module)
-    spec.loader.exec_module(module)
+    module = load_script("step_caches", monkeypatch)
     monkeypatch.setattr(module, "CACHES", ("none", "taylorseer:1", "taylorseer:3"))
     return module
 
